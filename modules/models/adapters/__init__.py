@@ -1,0 +1,1 @@
+"""Networks that change a model's weights for the length of a job: LoRA and its relatives."""
