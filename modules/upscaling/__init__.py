@@ -1,0 +1,1 @@
+"""Upscalers by name: resamplers, latent modes and neural networks from files."""
