@@ -1,0 +1,45 @@
+"""Who is asking: the owner that the gate in front of the server decided on, and which of their browsers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+OWNER_HEADER = "x-webui-owner"  # written by modules/api/gate.py; what a client sends under it is thrown away there
+BROWSER_COOKIE = "webui_browser"  # drawn by assets/js/main.js; only tells one person's browsers apart
+
+
+@dataclass(frozen=True)
+class Session:
+    """`owner` guards, `browser` only separates drafts."""
+
+    owner: str
+    browser: str
+
+
+ADMIN_HEADER = "x-webui-admin"  # likewise
+
+
+def session_of(request: gr.Request) -> Session:
+    """The session of a Gradio request; "local" is the owner where no gate stands in front (tests, embedded use)."""
+    return Session(
+        owner=request.headers.get(OWNER_HEADER) or "local",
+        browser=(request.cookies.get(BROWSER_COOKIE) or "")[:64],
+    )
+
+
+def is_administrator(request: gr.Request) -> bool:
+    """Whether the asker may change what holds for everybody: the administrator, or anyone where there are no logins.
+
+    A visitor through a public share link never may.
+    """
+    if request.headers.get(ADMIN_HEADER):
+        return True
+    return not session_of(request).owner.startswith("user:") and not is_public(request)
+
+
+def is_public(request: gr.Request) -> bool:
+    """Whether the asker came through a public gradio link."""
+    host = (request.headers.get("host") or "").rsplit(":", 1)[0]
+    return host.endswith(".gradio.live")

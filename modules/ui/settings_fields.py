@@ -1,0 +1,43 @@
+"""How one setting of the schema is drawn on the Settings tab, as JSON for assets/js/settings.js."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+
+def describe(key: str, field: FieldInfo, value: Any, locked: str | None, choices: Iterable[str]) -> dict[str, Any]:
+    """Label, kind ("bool", "int", "float", "str", "list"), bounds, choices, value and default of a setting."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    bounds = {name: getattr(one, name) for one in field.metadata for name in ("ge", "le") if hasattr(one, name)}
+    return {
+        "key": key,
+        "label": field.title or key,
+        "kind": _kind(field.annotation),
+        "value": _json(value),
+        "default": _json(field.get_default()),
+        "minimum": bounds.get("ge"),
+        "maximum": extra.get("maximum", bounds.get("le")),
+        "step": extra.get("step"),
+        "choices": list(choices) or list(extra.get("choices") or ()),
+        "infotext": extra.get("infotext"),
+        "reload": bool(extra.get("reload")),
+        "locked": locked,
+    }
+
+
+def _kind(annotation: Any) -> str:
+    kinds = {bool: "bool", int: "int", float: "float", str: "str"}
+    if typing.get_origin(annotation) is tuple:
+        return "list"
+    if annotation in kinds:
+        return kinds[annotation]
+    inner = [kinds[one] for one in typing.get_args(annotation) if one in kinds]
+    return "float" if "float" in inner else inner[0] if inner else "str"
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
