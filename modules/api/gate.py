@@ -1,0 +1,444 @@
+"""The gate in front of everything that is served, ours and Gradio's: who asks, from where, and how much.
+
+Deny by default: with logins on, only `OPEN_PATHS` answer without one. The gate also names the owner of each request
+(`OWNER_HEADER`), refuses foreign hosts and origins (DNS rebinding, cross-site requests), lets pages of the origins that
+were named read answers (CORS), bounds bodies, and adds the security headers. It is plain ASGI so that streams and web
+sockets pass through untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from modules.api.accounts import ApiKeys, Lockout, Logins, Sessions
+from modules.api.json_text import mending
+
+log = logging.getLogger(__name__)
+
+OWNER_HEADER = "x-webui-owner"
+ADMIN_HEADER = "x-webui-admin"
+LOGIN_COOKIE = "webui_login"
+IDENTITY_COOKIE = "webui_identity"
+API_OWNER = "api"
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_API_PREFIXES = ("/sdapi/", "/api/v1/", "/internal/", "/docs", "/redoc", "/openapi.json", "/queue/")
+_SHARED_PREFIXES = ("/jobs", "/files/", "/history", "/cards", "/worker", "/sd_extra_networks/")
+"""The page's own routes, which take the API's logins too: answers of the API name addresses there."""
+_STATIC_PREFIXES = ("/assets/", "/static/", "/svelte/", "/webui-assets/public/")
+OPEN_PATHS = frozenset({"/login", "/favicon.ico", "/theme.css", "/robots.txt", "/healthz"})
+"""What answers without a login, besides static assets: the login page and what it and health checks need."""
+
+_CSP = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"content-security-policy", _CSP.encode()),
+)
+
+_STARTUP = "/gradio_api/startup-events"
+"""What Gradio asks itself for while it starts."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass
+class GateRules:
+    """What the gate goes by; `hosts` may grow while serving (the share link is known late).
+
+    `any_host` is for `--listen`, where the names under which the machine is reached cannot be known: then a Host that
+    is an address passes, and a name only if it has no dot, ends in .local or is in `hosts` (rebinding needs a public
+    name).
+    """
+
+    logins: Logins = field(default_factory=lambda: Logins({}))
+    api_logins: Logins = field(default_factory=lambda: Logins({}))
+    api_keys: ApiKeys = field(default_factory=ApiKeys)
+    api_enabled: bool = True
+    api_enabled_on_share: bool = False
+    hosts: set[str] = field(default_factory=lambda: {"localhost", "127.0.0.1", "::1"})
+    share_hosts: set[str] = field(default_factory=set)
+    any_host: bool = False
+    origins: frozenset[str] = frozenset()
+    origins_regex: str | None = None
+    body_limit: int = 512 * 2**20
+    subpath: str = ""
+    log_api: bool = False
+    is_starting: bool = False  # Gradio may ask itself to start, before there can be a login
+
+
+class Gate:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: Application, rules: GateRules) -> None:
+        self.app, self.rules = app, rules
+        self.sessions = Sessions()
+        self.lockout = Lockout()
+        self._turns = tuple(asyncio.Lock() for _ in range(64))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        request = _Request(scope, self.rules.subpath)
+        if (origin := request.header("origin")) is not None and self._is_named(origin):
+            send = _readable_from(origin, send)
+        refusal = self._place_refusal(request)
+        if refusal is None and request.is_preflight:  # it never carries a login
+            await _allow(send, request)
+            return
+        refusal = refusal or await self._person_refusal(request)
+        if refusal is not None:
+            await _refuse(scope, receive, send, refusal)
+            return
+        self._name_owner(request)
+        receive = self._bounded(request, receive)
+        await self.app(scope, mending(receive) if request.is_json else receive, self._dressed(request, send))
+
+    # ── from where ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _place_refusal(self, request: _Request) -> _Refusal | None:
+        if not self._host_is_ours(request.host):
+            return _Refusal(
+                403,
+                f'this server is not known as "{request.host}"; open it by its address, or name it with --server-name',
+            )
+        origin = request.header("origin")
+        is_change = request.method not in _SAFE_METHODS or request.is_websocket or request.is_preflight
+        if origin is not None and is_change and not self._origin_is_ours(origin, request):
+            return _Refusal(
+                403, f'requests from pages of "{origin}" are not accepted; --cors-allow-origins would allow them'
+            )
+        if is_change and origin is None and request.header("sec-fetch-site") == "cross-site":
+            return _Refusal(403, "requests from other sites' pages are not accepted")
+        if self._too_large(request):
+            return self._too_large_refusal()
+        return None
+
+    def _host_is_ours(self, host: str) -> bool:
+        rules = self.rules
+        if host in rules.hosts or host in rules.share_hosts:
+            return True
+        if not rules.any_host:
+            return False
+        return _is_address(host) or "." not in host or host.endswith(".local")
+
+    def _is_named(self, origin: str) -> bool:
+        """Whether pages of this origin may use the server, as the flags say."""
+        rules = self.rules
+        return origin in rules.origins or bool(rules.origins_regex and re.fullmatch(rules.origins_regex, origin))
+
+    def _origin_is_ours(self, origin: str, request: _Request) -> bool:
+        if self._is_named(origin):
+            return True
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and parts.netloc == request.header("host")
+
+    def _too_large_refusal(self) -> _Refusal:
+        return _Refusal(413, f"the request is larger than {self.rules.body_limit / 2**20:.4g} MB")
+
+    def _too_large(self, request: _Request) -> bool:
+        length = request.header("content-length") or ""
+        return length.isdigit() and int(length) > self.rules.body_limit
+
+    # ── who ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _person_refusal(self, request: _Request) -> _Refusal | None:
+        if request.is_api:
+            return self._api_is_off(request) or await self._api_refusal(request)
+        if request.path.startswith(_SHARED_PREFIXES) and request.has_credentials and not self._api_is_off(request):
+            return await self._api_refusal(request)
+        if not self.rules.logins or request.path in OPEN_PATHS or request.path.startswith(_STATIC_PREFIXES):
+            return None
+        if self._user(request) is not None or (self.rules.is_starting and request.path == _STARTUP):
+            return None
+        if request.method == "GET" and "text/html" in (request.header("accept") or ""):
+            return _Refusal(303, "log in first", location=f"{self.rules.subpath}/login")
+        return _Refusal(401, "log in first")
+
+    def _api_is_off(self, request: _Request) -> _Refusal | None:
+        if not self.rules.api_enabled:
+            return _Refusal(404, "the API is off; start with --api")
+        if request.host in self.rules.share_hosts and not self.rules.api_enabled_on_share:
+            return _Refusal(
+                404, "the API is not served through the share link; --api together with --api-auth does that"
+            )
+        return None
+
+    async def _api_refusal(self, request: _Request) -> _Refusal | None:
+        """An API key, HTTP Basic against the API's logins (or, without those, the page's), or a login cookie."""
+        logins = self.rules.api_logins or self.rules.logins
+        if not (logins or self.rules.api_keys) or (self.rules.logins and self._user(request) is not None):
+            return None
+        if (key := request.api_key()) is not None:
+            who = (request.client, "an API key")
+            if (wait := self.lockout.wait_s(*who)) > 0:
+                return _Refusal(429, f"too many wrong keys; try again in {wait:.0f} s", retry_after_s=wait)
+            request.api_user = self.rules.api_keys.name(key)
+            if request.api_user is None:
+                self.lockout.failed(*who)
+                return _Refusal(401, "this API key is not known here", challenge=True)
+            return None
+        given = request.basic() if logins else None
+        if given is not None:
+            wait = await self.try_password(request.client, given[0], lambda: logins.check_again(*given))
+            if wait is None:
+                request.api_user = given[0]
+                return None
+            if wait > 0:
+                return _Refusal(429, f"too many wrong passwords; try again in {wait:.0f} s", retry_after_s=wait)
+        return _Refusal(401, "Incorrect username or password", challenge=True)
+
+    async def try_password(self, client: str, name: str, check: Callable[[], bool]) -> float | None:
+        """None when `check` says that the password is right, else the seconds until another try counts; 0: now.
+
+        Tries for one name from one address are looked at one after another, or many at once would be over before the
+        first of them is counted. `check` runs in a thread: the hash is slow on purpose.
+        """
+        async with self._turns[hash((client, name)) % len(self._turns)]:
+            if (wait := self.lockout.wait_s(client, name)) > 0:
+                return wait
+            if await asyncio.to_thread(check):
+                self.lockout.succeeded(client, name)
+                return None
+            self.lockout.failed(client, name)
+            return 0.0
+
+    def _user(self, request: _Request) -> str | None:
+        token = request.cookie(LOGIN_COOKIE)
+        return self.sessions.user(token) if token else None
+
+    def _name_owner(self, request: _Request) -> None:
+        """Write owner and administrator into the request's headers, over whatever the client sent there."""
+        user = self._user(request) if self.rules.logins else None
+        if user is not None:
+            owner, admin = f"user:{user}", user == self.rules.logins.administrator
+        elif request.api_user is not None:
+            # the same login on the page and in the API is the same person
+            known = request.api_user in self.rules.logins
+            owner = f"user:{request.api_user}" if known else f"api:{request.api_user}"
+            admin = request.api_user == (self.rules.api_logins or self.rules.logins).administrator
+        else:
+            identity = request.cookie(IDENTITY_COOKIE)
+            is_local = request.host not in self.rules.share_hosts and request.client in ("127.0.0.1", "::1")
+            if identity is not None and re.fullmatch(r"[\w-]{22,64}", identity):
+                owner = f"browser:{identity}"
+            elif request.is_api or "text/html" not in (request.header("accept") or ""):
+                owner = API_OWNER if is_local else f"program:{request.client}"
+            else:
+                request.new_identity = secrets.token_urlsafe(24)
+                owner = f"browser:{request.new_identity}"
+            # one person at their own machine: programs without an identity see what the page does, as in A1111
+            has_logins = self.rules.logins or self.rules.api_logins or self.rules.api_keys
+            admin = owner == API_OWNER and is_local and not has_logins
+        ours = (OWNER_HEADER.encode(), ADMIN_HEADER.encode())
+        headers = [pair for pair in request.scope["headers"] if pair[0].lower() not in ours]
+        headers.append((ours[0], owner.encode("utf-8")))
+        if admin:
+            headers.append((ours[1], b"1"))
+        request.scope["headers"] = headers
+
+    # ── how much, and in what dress ─────────────────────────────────────────────────────────────────────────────
+
+    def _bounded(self, request: _Request, receive: Receive) -> Receive:
+        """Stops a body without Content-Length that grows over the limit."""
+        taken = 0
+
+        async def bounded() -> MutableMapping[str, Any]:
+            nonlocal taken
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > self.rules.body_limit:
+                    request.is_too_large = True
+                    return {"type": "http.disconnect"}
+            return message
+
+        return bounded
+
+    def _dressed(self, request: _Request, send: Send) -> Send:
+        started = time.perf_counter()
+
+        async def dressed(message: MutableMapping[str, Any]) -> None:
+            if request.is_too_large:  # whatever the application makes of half a body
+                if message["type"] == "http.response.start":
+                    await _refuse(request.scope, None, send, self._too_large_refusal())
+                return
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                present = {name.lower() for name, _ in headers}
+                headers.extend(pair for pair in _HEADERS if pair[0] not in present)
+                elapsed = time.perf_counter() - started
+                headers.append((b"x-process-time", f"{elapsed:.4f}".encode()))
+                if request.new_identity is not None:
+                    cookie = _cookie(IDENTITY_COOKIE, request.new_identity, secure=request.is_https)
+                    headers.append((b"set-cookie", cookie.encode()))
+                message = {**message, "headers": headers}
+                if self.rules.log_api and request.is_api:
+                    log.info("API %s %s %s %.3f s", message["status"], request.method, request.path, elapsed)
+            await send(message)
+
+        return dressed
+
+
+def _cookie(name: str, value: str, *, secure: bool, max_age: int = 365 * 24 * 3600) -> str:
+    """A Set-Cookie line that scripts cannot read and other sites' requests do not carry."""
+    return f"{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+
+
+def login_cookie(token: str, *, secure: bool) -> str:
+    return _cookie(LOGIN_COOKIE, token, secure=secure, max_age=30 * 24 * 3600)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    status: int
+    message: str
+    location: str | None = None
+    challenge: bool = False
+    retry_after_s: float | None = None
+
+
+class _Request:
+    """The parts of an ASGI scope that the gate looks at."""
+
+    def __init__(self, scope: Scope, subpath: str) -> None:
+        self.scope = scope
+        self.is_websocket = scope["type"] == "websocket"
+        self.method = scope.get("method", "GET")
+        if subpath and (scope["path"] + "/").startswith(subpath + "/"):
+            # a proxy may pass the prefix on or strip it; routes only know paths without it
+            scope["path"] = scope["path"][len(subpath) :] or "/"
+            scope["raw_path"] = scope["path"].encode()
+        self.path = scope["path"]
+        self.is_api = self.path.startswith(_API_PREFIXES)
+        self.is_https = scope.get("scheme") in ("https", "wss") or self.header("x-forwarded-proto") == "https"
+        self.is_json = "json" in (self.header("content-type") or "").lower()
+        self.client = (scope.get("client") or ("",))[0]
+        self.api_user: str | None = None
+        self.new_identity: str | None = None
+        self.is_too_large = False
+        self.host = host_name(self.header("host") or "")
+
+    @property
+    def is_preflight(self) -> bool:
+        """Whether a browser asks on behalf of another site's page what it may send."""
+        asks = self.header("origin") is not None and self.header("access-control-request-method") is not None
+        return self.method == "OPTIONS" and asks
+
+    def header(self, name: str) -> str | None:
+        key = name.encode()
+        return next((value.decode("latin-1") for found, value in self.scope["headers"] if found.lower() == key), None)
+
+    def cookie(self, name: str) -> str | None:
+        try:
+            morsel = SimpleCookie(self.header("cookie") or "").get(name)
+        except CookieError:
+            return None
+        return morsel.value if morsel else None
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether it brings what only programs bring: a login or a key in its headers."""
+        return self.header("authorization") is not None or self.header("x-api-key") is not None
+
+    def api_key(self) -> str | None:
+        """The key of `Authorization: Bearer …` or `X-Api-Key: …`."""
+        kind, _, key = (self.header("authorization") or "").partition(" ")
+        return key.strip() if kind.lower() == "bearer" else self.header("x-api-key")
+
+    def basic(self) -> tuple[str, str] | None:
+        kind, _, encoded = (self.header("authorization") or "").partition(" ")
+        if kind.lower() != "basic":
+            return None
+        try:
+            name, colon, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return (name, password) if colon else None
+
+
+def host_name(header: str) -> str:
+    """The host of a Host header without its port; the empty text for nonsense."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _readable_from(origin: str, send: Send) -> Send:
+    """Answers that pages of `origin` may read, login and all, whatever the application says of other sites."""
+    ours = (
+        (b"access-control-allow-origin", origin.encode()),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", b"retry-after, x-process-time"),
+        (b"vary", b"origin"),
+    )
+
+    async def readable(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            given = message.get("headers", ())
+            kept = [pair for pair in given if pair[0].lower() not in (ours[0][0], ours[1][0], ours[2][0])]
+            message = {**message, "headers": [*kept, *ours]}
+        await send(message)
+
+    return readable
+
+
+async def _allow(send: Send, request: _Request) -> None:
+    """Answer a preflight of an origin that may send requests: any method, any header."""
+    headers = [
+        (b"access-control-allow-methods", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+        (b"access-control-allow-headers", (request.header("access-control-request-headers") or "*").encode("latin-1")),
+        (b"access-control-max-age", b"600"),
+        (b"content-length", b"0"),
+        *_HEADERS,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse(scope: Scope, receive: Receive | None, send: Send, refusal: _Refusal) -> None:
+    if scope["type"] == "websocket" and receive is not None:
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
+        return
+    body = json.dumps({"detail": refusal.message}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *_HEADERS]
+    if refusal.location is not None:
+        headers.append((b"location", refusal.location.encode()))
+    if refusal.challenge:
+        headers.append((b"www-authenticate", b"Basic"))
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, round(refusal.retry_after_s))).encode()))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
