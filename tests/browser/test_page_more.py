@@ -1,0 +1,356 @@
+"""More of the page, without a worker: another language, and what the prompt boxes take and offer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from modules.generation.part import Size
+from modules.planning.hires import target
+from modules.prompts.styles import Style, StyleBook
+from modules.settings.schema import Settings
+from modules.settings.store import SettingsStore
+from tests.browser.bare_app import BareApp
+from tests.browser.waits import wait_until_kept
+
+pytestmark = pytest.mark.browser
+
+BOX = "#txt2img_prompt textarea"
+
+
+def serve(app: BareApp) -> Iterator[str]:
+    from modules.ui import assets, blocks
+
+    page = blocks.build(app)
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, run_history=False, footer_links=[], head=assets.head()
+    )
+    yield url
+    page.close(verbose=False)
+
+
+def open_page(browser, url: str):
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(url)
+    page.wait_for_function("() => window.webui?.panels.get('txt2img')", timeout=60_000)
+    return page
+
+
+@pytest.fixture(scope="module")
+def chinese_app(tmp_path_factory: pytest.TempPathFactory) -> BareApp:
+    folder = Path(tmp_path_factory.mktemp("data"))
+    own = folder / "localizations"
+    own.mkdir()
+    (own / "zh_CN.json").write_text('{"Seed": "我的种子", "a cat": "一只猫"}', encoding="utf-8")
+    keys = ["sd_model_checkpoint", "CLIP_stop_at_last_layers", "send_seed", "quicksettings_list", "no such thing"]
+    (folder / "config.json").write_text(json.dumps({"localization": "zh_CN", "quicksettings_list": keys}))
+    return BareApp(folder, settings=SettingsStore(folder / "config.json", environment={}))
+
+
+@pytest.fixture(scope="module")
+def chinese_url(chinese_app: BareApp) -> Iterator[str]:
+    yield from serve(chinese_app)
+
+
+def test_the_page_speaks_the_language_of_the_settings_and_leaves_what_people_wrote(browser, chinese_url):
+    page = open_page(browser, chinese_url)
+    page.wait_for_function("() => document.querySelector('#txt2img_generate').textContent.trim() === '生成'")
+    assert page.get_attribute(BOX, "placeholder").startswith("提示词")
+    assert page.get_attribute("#txt2img_paste", "title") or "从提示词" in page.inner_text("#txt2img_paste")
+    assert "我的种子" in page.inner_text("#txt2img_seed_row")  # the person's own file goes over ours
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    page.fill(BOX, "a cat")
+    page.get_by_role("tab", name="图生图").click()  # drawn only now
+    page.wait_for_function("() => document.querySelector('#img2img_generate')?.textContent.trim() === '生成'")
+    page.get_by_text("裁剪后缩放").click()
+    assert page.evaluate("document.querySelector('#img2img_resize_mode input:checked').value") == "Crop and resize"
+    assert page.input_value(BOX) == "a cat"
+    page.evaluate("window.webui.panels.get('txt2img').infotext.textContent = 'Width'")
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.webui.panels.get('txt2img').infotext.textContent") == "Width"
+    page.context.close()
+
+
+def test_settings_named_for_the_top_travel_with_the_browsers_own_requests(browser, chinese_app, chinese_url):
+    page, other = open_page(browser, chinese_url), open_page(browser, chinese_url)
+    assert page.locator("#quicksettings input[type=number], #quicksettings input[type=checkbox]").count() == 2
+    skip = "#setting_CLIP_stop_at_last_layers input[type=number]"
+    page.fill(skip, "2")
+    page.keyboard.press("Tab")
+    for one in (page, other):
+        asked = len(chinese_app.requests)
+        one.click("#txt2img_generate")
+        one.wait_for_function("() => window.webui.panels.get('txt2img').answers > 1")
+        assert len(chinese_app.requests) == asked + 1
+    assert [request.overrides for request in chinese_app.requests[-2:]] == [{"CLIP_stop_at_last_layers": 2}, {}]
+    page.uncheck("#setting_send_seed input")  # changes no picture: it is everybody's, and kept
+    wait_until_kept(page)
+    assert chinese_app.settings.current.send_seed is False
+    page.reload()
+    page.wait_for_function(f"() => document.querySelector('{skip}')?.value === '2'")
+    assert page.is_checked("#setting_send_seed input") is False
+    page.context.close()
+    other.context.close()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> BareApp:
+    return BareApp(Path(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="module")
+def url(app: BareApp) -> Iterator[str]:
+    yield from serve(app)
+
+
+def test_generate_forever_asks_again_and_again_until_it_is_cancelled_or_refused(browser, app, url):
+    page = open_page(browser, url)
+    page.fill(BOX, "again")
+    page.click("#txt2img_generate", button="right")
+    page.keyboard.press("Enter")  # the first entry has the focus
+    page.wait_for_function("() => window.webui.panels.get('txt2img').ids.length >= 3")
+    assert {request.prompt for request in app.requests} == {"again"}
+    page.click("#txt2img_generate", button="right")
+    page.get_by_role("menuitem", name="Cancel generate forever").click()
+    page.wait_for_timeout(1200)
+    asked = len(app.requests)
+    page.wait_for_timeout(1500)
+    assert len(app.requests) == asked
+    page.get_by_role("tab", name="img2img").click()  # which has no picture: refused
+    page.click("#img2img_generate", button="right")
+    page.get_by_role("menuitem", name="Generate forever").click()
+    page.wait_for_selector(".webui-toast:has-text('needs a picture')")
+    assert not page.locator("#img2img_generate.is-forever").count()
+    page.context.close()
+
+
+DROP = """([selector, name, kind, data]) => {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], name, { type: kind }));
+    const box = document.querySelector(selector);
+    for (const type of ["dragover", "drop"]) {
+        box.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+    }
+}"""
+
+
+def drop(page, selector: str, name: str, kind: str, content: bytes) -> None:
+    page.evaluate(DROP, [selector, name, kind, base64.b64encode(content).decode()])
+
+
+def test_a_picture_or_a_text_file_dropped_on_a_prompt_brings_its_parameters(browser, url):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("parameters", "a boat\nNegative prompt: fog\nSteps: 11, Sampler: Euler a, Seed: 99, Size: 64x96")
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=notes)
+    page = open_page(browser, url)
+    drop(page, BOX, "boat.png", "image/png", picture.getvalue())
+    page.wait_for_function("() => document.querySelector('#txt2img_steps input[type=number]').value === '11'")
+    assert page.input_value(BOX) == "a boat"
+    assert page.input_value("#txt2img_neg_prompt textarea") == "fog"
+    text = b"a hill\nSteps: 12, Sampler: Euler a, Seed: 98, Size: 64x96"
+    drop(page, "#txt2img_neg_prompt textarea", "hill.txt", "text/plain", text)
+    page.wait_for_function("() => document.querySelector('#txt2img_steps input[type=number]').value === '12'")
+    assert page.input_value(BOX) == "a hill"
+    drop(page, BOX, "broken.png", "image/png", b"no picture")
+    page.wait_for_selector(".webui-toast.error")
+    assert page.input_value(BOX) == "a hill"
+    page.context.close()
+
+
+def test_names_are_offered_while_typing_and_put_in_by_keyboard(browser, app, url):
+    app.styles = StyleBook.load((app.data_dir / "styles.csv",)).with_style(
+        Style("inky look", "{prompt}, ink drawing, bold lines", "")
+    )
+    page = open_page(browser, url)
+    entries = page.locator("#webui_complete [role=option] .name")
+    page.click(BOX)
+    page.keyboard.type("a cat <lora:IN")
+    page.wait_for_selector("#webui_complete:visible")
+    assert entries.all_inner_texts() == ["ink", "Inkwash"]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.input_value(BOX) == "a cat <lora:Inkwash:1>"
+    page.keyboard.type(", inkb")
+    page.wait_for_selector("#webui_complete:visible")
+    page.keyboard.press("Tab")
+    assert page.input_value(BOX) == "a cat <lora:Inkwash:1>, inkblot"
+    page.keyboard.type(", inky")
+    page.wait_for_selector("#webui_complete:visible")
+    assert entries.all_inner_texts() == ["inky look"]
+    page.keyboard.press("Escape")
+    assert page.locator("#webui_complete").is_hidden()
+    page.keyboard.type(" ")
+    page.keyboard.press("Backspace")
+    page.wait_for_selector("#webui_complete:visible")
+    entries.first.click()
+    assert page.input_value(BOX) == "a cat <lora:Inkwash:1>, inkblot, ink drawing, bold lines"
+    page.click("#txt2img_generate")  # what was put in has reached the form
+    page.wait_for_function("() => window.webui.panels.get('txt2img').ids.length")
+    assert app.requests[-1].prompt.endswith("ink drawing, bold lines")
+    page.context.close()
+
+
+def test_picture_and_mask_are_chosen_together_for_inpainting(browser, url, tmp_path):
+    Image.new("RGB", (96, 64), "navy").save(tmp_path / "shore.png")
+    mask = Image.new("L", (96, 64))
+    mask.paste(255, (0, 0, 48, 64))
+    mask.save(tmp_path / "shore_mask.png")
+    page = open_page(browser, url)
+    page.get_by_role("tab", name="inpaint").click()
+    chooser = page.locator("#inpaint_image .webui-source-file")
+    chooser.set_input_files([tmp_path / "shore_mask.png", tmp_path / "shore.png"])
+    page.wait_for_function("() => window.webui.pictures.get('inpaint_image')?.value?.mask")
+    editor = "window.webui.pictures.get('inpaint_image')"
+    assert page.evaluate(f"[{editor}.value.width, {editor}.value.height]") == [96, 64]
+    assert page.evaluate(f"{editor}.mask.raster.isEmpty()") is False
+    assert page.get_by_role("button", name="White is repainted").is_visible()  # its tooltip is its name
+    page.context.close()
+
+
+def test_a_ratio_is_chosen_for_the_size_and_what_it_takes_of_the_picture_is_framed(browser, url, tmp_path):
+    page = open_page(browser, url)
+    page.click("#txt2img_aspect_btn")
+    page.get_by_role("menuitem", name="16:9").click()
+    sides = [page.locator(f"#txt2img_{side} input[type=number]") for side in ("width", "height")]
+    page.wait_for_function("() => document.querySelector('#txt2img_height input').value === '96'")
+    assert [side.input_value() for side in sides] == ["168", "96"]  # the area of 128x128, in steps of 8
+    page.click("#txt2img_aspect_btn")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(200)
+    assert [side.input_value() for side in sides] == ["168", "96"]
+    Image.new("RGB", (80, 120), "navy").save(tmp_path / "tall.png")
+    page.get_by_role("tab", name="img2img").click()
+    page.locator("#img2img_image .webui-source-file").set_input_files(tmp_path / "tall.png")
+    page.wait_for_function("() => window.webui.pictures.get('img2img_image')?.value?.image")
+    page.fill("#img2img_height input[type=number]", "64")
+    frame = page.locator("#img2img_image .webui-aspect")
+    frame.wait_for()
+    box = frame.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(2, abs=0.05)  # 128x64
+    frame.wait_for(state="detached")
+    page.context.close()
+
+
+@pytest.fixture
+def arranged_url(tmp_path: Path) -> Iterator[str]:
+    app = BareApp(tmp_path / "data")
+    chosen = Settings(
+        samplers_in_dropdown=False,
+        dimensions_and_batch_together=False,
+        img2img_settings_accordion=True,
+        gallery_height="333px",
+        img2img_editor_height=500,
+        show_progressbar=False,
+    )
+    app.settings = SimpleNamespace(current=chosen)
+    yield from serve(app)
+
+
+def test_the_page_is_arranged_as_the_settings_say(browser, arranged_url):
+    page = open_page(browser, arranged_url)
+    page.get_by_role("radio", name="Euler a", exact=True).check()
+    page.wait_for_function("() => document.querySelector('#txt2img_sampling input:checked')?.value === 'Euler a'")
+    places = [page.locator(f"#txt2img_{name}").bounding_box() for name in ("height", "batch_count", "batch_size")]
+    assert places[0]["y"] < places[1]["y"] == places[2]["y"], "the batch below the size, side by side"
+    assert page.locator("#txt2img_results .show").bounding_box()["height"] == 333
+    assert not page.locator("#txt2img_results .bar").is_visible()
+    page.get_by_role("tab", name="img2img", exact=True).click()
+    page.wait_for_function("() => window.webui.pictures.get('img2img_image')")
+    steps = page.locator("#img2img_steps")
+    assert not steps.is_visible()
+    page.get_by_role("button", name="Generation settings").click()
+    steps.wait_for()
+    page.context.close()
+
+
+def test_two_sides_pasted_into_one_fill_both(browser, url):
+    page = open_page(browser, url)
+    page.locator("#txt2img_width input[type=number]").focus()
+    page.evaluate(
+        "() => { const data = new DataTransfer(); data.setData('text', ' 192x320 ');"
+        " const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });"
+        " document.activeElement.dispatchEvent(event); }"
+    )
+    page.check("#txt2img_hr_enable input")  # whose header says what sizes the page has
+    said(page, "#txt2img_hr", "from 192×320 to 384×640")
+    page.context.close()
+
+
+def said(page, place: str, text: str) -> None:
+    page.wait_for_function(
+        "([place, text]) => document.querySelector(`${place} .webui-fromto`)?.textContent === text", arg=[place, text]
+    )
+
+
+def test_hires_fix_and_resize_by_say_what_size_will_come_of_them(browser, url, tmp_path):
+    page = open_page(browser, url)
+    page.check("#txt2img_hr_enable input")
+    said(page, "#txt2img_hr", "from 128×128 to 256×256")
+    page.fill("#txt2img_width input[type=number]", "192")
+    page.fill("#txt2img_hr_scale input[type=number]", "1.5")
+    page.keyboard.press("Tab")
+    said(page, "#txt2img_hr", "from 192×128 to 288×192")
+    faint = "getComputedStyle(document.querySelector('#txt2img_hr_{}')).opacity"
+    page.mouse.move(5, 5)
+    assert [page.evaluate(faint.format(name)) for name in ("scale", "resize_x")] == ["1", "0.5"]
+    page.fill("#txt2img_hr_resize_x input[type=number]", "640")
+    page.keyboard.press("Tab")
+    said(page, "#txt2img_hr", "from 192×128 to 640×424")
+    assert page.evaluate(faint.format("scale")) == "0.5", "a size that is given leaves the factor no say"
+    page.uncheck("#txt2img_hr_enable input")
+    said(page, "#txt2img_hr", "")
+    Image.new("RGB", (80, 120), "navy").save(tmp_path / "tall.png")
+    page.get_by_role("tab", name="img2img").click()
+    page.check("#img2img_resize_by input")
+    page.fill("#img2img_scale input[type=number]", "1.5")
+    page.keyboard.press("Tab")
+    page.locator("#img2img_image .webui-source-file").set_input_files(tmp_path / "tall.png")
+    said(page, "#img2img_scale_size", "from 80×120 to 120×176")
+    page.context.close()
+
+
+@pytest.mark.parametrize("scale, resize", [(1.05, (0, 0)), (2, (0, 0)), (2, (700, 0)), (2, (0, 700)), (2, (900, 512))])
+def test_the_size_after_hires_fix_is_the_planners(browser, page_url, scale, resize):
+    page = open_page(browser, page_url)
+    for width, height in ((512, 512), (136, 232), (768, 320)):
+        first = Size(width=width, height=height)
+        final = target(first, scale=scale, resize_width=resize[0], resize_height=resize[1]).final
+        shown = page.evaluate("(values) => window.webui.hiresSize(...values)", [width, height, scale, *resize])
+        assert shown == [final.width, final.height], first
+    page.context.close()
+
+
+def test_values_become_defaults_for_new_browsers_and_come_back_on_demand(browser, app, url):
+    page = open_page(browser, url)
+    page.fill("#txt2img_steps input[type=number]", "33")
+    page.keyboard.press("Tab")
+    wait_until_kept(page)
+    page.get_by_role("tab", name="Settings").click()
+    page.click("#settings_defaults_view")
+    row = page.locator("#settings_defaults tbody tr")
+    row.first.wait_for()
+    assert row.all_inner_texts() == ["txt2img\tSampling steps\t20\t33"]
+    page.click("#settings_defaults_apply")
+    page.wait_for_selector("#settings_defaults p:has-text('shows the defaults')")
+    steps = "document.querySelector('#txt2img_steps input[type=number]')?.value"
+    fresh = open_page(browser, url)
+    fresh.wait_for_function(f"() => {steps} === '33'")
+    fresh.fill("#txt2img_steps input[type=number]", "5")
+    fresh.keyboard.press("Tab")
+    wait_until_kept(fresh)
+    fresh.on("dialog", lambda dialog: dialog.accept())
+    fresh.get_by_role("tab", name="Settings").click()
+    fresh.click("#settings_defaults_reset")
+    fresh.wait_for_function(f"() => {steps} === '33'")
+    (app.data_dir / "ui-config.json").unlink()
+    page.context.close()
+    fresh.context.close()

@@ -1,0 +1,207 @@
+"""Who the gate says is asking: logins, API keys, browsers, programs on this machine and on others."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import httpx
+import pytest
+
+from modules.api.accounts import ApiKeys, Logins, hashed_password, new_key, read_keys
+from modules.api.gate import ADMIN_HEADER, OWNER_HEADER, Gate, GateRules
+from modules.errors import SettingsError
+
+KEY, LINE = new_key("bot")
+
+
+async def told(scope, receive, send):
+    """An application that answers what the gate told it."""
+    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    body = json.dumps({"owner": headers.get(OWNER_HEADER), "admin": ADMIN_HEADER in headers}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def ask(gate, path="/sdapi/v1/progress", *, client="127.0.0.1", method="GET", host="localhost", **headers):
+    async def asked():
+        transport = httpx.ASGITransport(gate, client=(client, 1))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as http:
+            return await http.request(method, path, headers={key.replace("_", "-"): v for key, v in headers.items()})
+
+    return asyncio.run(asked())
+
+
+def basic(name, password):
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.fixture
+def keys(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"# programs\n{LINE}\nanna:{'k' * 20}\n")
+    return read_keys(str(file), flag="--api-keys-path")
+
+
+@pytest.fixture
+def guarded(keys):
+    return Gate(told, GateRules(logins=Logins({"anna": "right", "bert": "left"}), api_keys=keys))
+
+
+def test_a_key_is_its_owner_in_either_header(guarded):
+    assert ask(guarded, authorization=f"Bearer {KEY}").json() == {"owner": "api:bot", "admin": False}
+    assert ask(guarded, x_api_key=KEY).json()["owner"] == "api:bot"
+
+
+def test_a_key_under_a_logins_name_is_that_person(guarded):
+    assert ask(guarded, x_api_key="k" * 20).json() == {"owner": "user:anna", "admin": True}
+    assert ask(guarded, authorization=basic("anna", "right")).json() == {"owner": "user:anna", "admin": True}
+    assert ask(guarded, authorization=basic("bert", "left")).json() == {"owner": "user:bert", "admin": False}
+
+
+def test_a_wrong_key_is_refused_and_guessing_is_slowed_down(guarded):
+    answers = [ask(guarded, x_api_key=f"guess {number}") for number in range(8)]
+    assert [answer.status_code for answer in answers[:6]] == [401] * 6
+    assert answers[0].json() == {"detail": "this API key is not known here"}
+    assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_a_key_opens_the_pages_own_addresses_too(guarded):
+    """The API names pictures as /files/…; who may ask for the job may get them."""
+    for path in ("/files/x", "/jobs", "/history", "/worker"):
+        assert ask(guarded, path).status_code == 401
+        assert ask(guarded, path, x_api_key=KEY).json()["owner"] == "api:bot"
+        assert ask(guarded, path, x_api_key="wrong").status_code == 401
+
+
+def test_a_key_opens_nothing_of_gradios(guarded):
+    assert ask(guarded, "/config", x_api_key=KEY).status_code == 401
+
+
+def test_with_keys_alone_the_api_is_closed_and_the_page_open(keys):
+    gate = Gate(told, GateRules(api_keys=keys))
+    assert ask(gate).status_code == 401
+    assert ask(gate, x_api_key=KEY).status_code == 200
+    assert ask(gate, "/", accept="text/html").status_code == 200
+
+
+def test_a_client_cannot_say_itself_who_it_is(guarded):
+    answer = ask(guarded, x_api_key=KEY, x_webui_owner="user:anna", x_webui_admin="1").json()
+    assert answer == {"owner": "api:bot", "admin": False}
+
+
+def test_without_logins_programs_here_see_all_and_those_elsewhere_only_their_own():
+    gate = Gate(told, GateRules(any_host=True))
+    assert ask(gate).json() == {"owner": "api", "admin": True}
+    assert ask(gate, client="192.168.1.7").json() == {"owner": "program:192.168.1.7", "admin": False}
+    assert ask(gate, client="192.168.1.8").json() == {"owner": "program:192.168.1.8", "admin": False}
+
+
+def test_a_browser_gets_an_identity_that_scripts_and_other_sites_cannot_use():
+    gate = Gate(told, GateRules())
+    first = ask(gate, "/", accept="text/html")
+    cookie = first.headers["set-cookie"]
+    assert first.json()["owner"].startswith("browser:")
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    again = ask(gate, "/jobs", cookie=cookie.split(";")[0])
+    assert again.json()["owner"] == first.json()["owner"]
+
+
+def test_guesses_that_come_all_at_once_count_like_guesses_one_after_another():
+    gate = Gate(told, GateRules(logins=Logins({"anna": "right"})))
+
+    async def guesses(count):
+        transport = httpx.ASGITransport(gate, client=("10.0.0.9", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            headers = [{"authorization": basic("anna", f"guess {number}")} for number in range(count)]
+            answers = await asyncio.gather(*(http.get("/sdapi/v1/progress", headers=one) for one in headers))
+        return sorted(answer.status_code for answer in answers)
+
+    assert asyncio.run(guesses(30)) == [*[401] * 6, *[429] * 24]  # five are free, the sixth begins the wait
+
+
+def test_many_requests_at_once_with_the_right_password_all_come_in():
+    gate = Gate(told, GateRules(logins=Logins({"anna": "right"})))
+
+    async def asked(count):
+        transport = httpx.ASGITransport(gate, client=("10.0.0.9", 1))
+        headers = {"authorization": basic("anna", "right")}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
+            return await asyncio.gather(*(http.get("/sdapi/v1/progress") for _ in range(count)))
+
+    assert {answer.status_code for answer in asyncio.run(asked(40))} == {200}
+
+
+def test_pages_of_a_named_origin_may_ask_and_read_and_of_others_not():
+    site, other = "https://editor.example", "https://evil.example"
+    gate = Gate(told, GateRules(origins=frozenset({site}), logins=Logins({"anna": "right"})))
+    asks = {"access_control_request_method": "POST", "access_control_request_headers": "content-type,authorization"}
+    allowed = ask(gate, "/sdapi/v1/txt2img", method="OPTIONS", origin=site, **asks)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, site)
+    assert allowed.headers["access-control-allow-headers"] == "content-type,authorization"
+    assert "POST" in allowed.headers["access-control-allow-methods"]
+    refused = ask(gate, "/sdapi/v1/txt2img", method="OPTIONS", origin=other, **asks)
+    assert refused.status_code == 403
+    for path, status, credentials in (
+        ("/sdapi/v1/txt2img", 200, {"authorization": basic("anna", "right")}),
+        ("/sdapi/v1/txt2img", 401, {}),
+    ):
+        answer = ask(gate, path, method="POST", origin=site, **credentials)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, site)
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["vary"] == "origin"
+    assert "access-control-allow-origin" not in ask(gate, origin=other).headers
+    assert "access-control-allow-origin" not in ask(gate).headers
+
+
+def test_origins_may_be_named_by_a_pattern_that_must_fit_the_whole_of_them():
+    gate = Gate(told, GateRules(origins_regex=r"https://[a-z]+\.example"))
+    for origin, fits in (
+        ("https://one.example", True), ("https://one.example.evil.com", False), ("http://one.example", False),
+    ):  # fmt: skip
+        assert (ask(gate, method="POST", origin=origin).status_code == 200) is fits, origin
+
+
+def test_a_password_may_be_kept_hashed():
+    stored = hashed_password("right")
+    assert "right" not in stored and stored != hashed_password("right")
+    logins = Logins({"anna": stored})
+    assert logins.check("anna", "right")
+    assert not logins.check("anna", stored)
+
+
+@pytest.mark.parametrize("line", ["bot", "bot:short", ":" + "k" * 30])
+def test_a_line_that_holds_no_key_is_refused(tmp_path, line):
+    file = tmp_path / "keys"
+    file.write_text(line)
+    with pytest.raises(SettingsError, match="line 1"):
+        read_keys(str(file), flag="--api-keys-path")
+
+
+def test_keys_are_not_kept_as_text(keys):
+    assert KEY not in repr(vars(keys)) and "k" * 20 not in repr(vars(keys))
+    assert not ApiKeys() and keys
+
+
+def test_a_body_that_grows_over_the_limit_is_refused_without_its_length_being_told():
+    """Chunked transfer says no length beforehand; the application must not see half a body as a whole one."""
+    taken = []
+
+    async def swallowing(scope, receive, send):
+        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+            taken.append(len(message["body"]))
+        await told(scope, receive, send)
+
+    async def body():
+        for _ in range(50):
+            yield b"x" * 100
+
+    async def asked():
+        gate = Gate(swallowing, GateRules(body_limit=1000))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://localhost") as http:
+            return await http.post("/sdapi/v1/txt2img", content=body())
+
+    answer = asyncio.run(asked())
+    assert (answer.status_code, answer.json()) == (413, {"detail": "the request is larger than 0.0009537 MB"})
+    assert sum(taken) <= 1000
