@@ -16,7 +16,7 @@ from typing import Any
 from modules import batches, errors
 from modules.checkpoint_in_use import CheckpointInUse
 from modules.databases import move_aside_if_damaged
-from modules.errors import InvalidRequest, NotPermitted, SettingsError, UnknownName
+from modules.errors import InvalidRequest, NotPermitted, UnknownName
 from modules.extensions import dispatch
 from modules.extensions.loader import Extensions
 from modules.extras import ExtrasRunner
@@ -77,7 +77,7 @@ class App:
         self.closing = threading.Event()
         self.restarts = False  # whether the program begins anew after its end, as the API may ask
         self.settings = SettingsStore(flags.settings_path, flags=flags)
-        data, facts = self._made("data"), self._made("cache") / "models.sqlite3"
+        data, facts = flags.made_folder("data"), flags.made_folder("cache") / "models.sqlite3"
         move_aside_if_damaged(facts, holds="hashes of model files", then="they are computed again")
         self.facts = FileFacts(facts)
         self.hasher = None if flags.no_hashing else BackgroundHasher(self.facts)
@@ -467,17 +467,6 @@ class App:
                 here = progress.added
             added += here
         log.info("indexed %d pictures in the output folders", added)
-
-    def _made(self, name: str) -> Path:
-        folder = self.data_dir / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsError(
-                f"{folder} cannot be made: {error.strerror or error}; the data folder must be writable, choose another "
-                "with --data-dir"
-            ) from error
-        return folder
 
 
 def _which_extensions(flags: Flags, setting: str) -> str:

@@ -89,6 +89,8 @@ def serve(flags: Flags, started: float) -> int:
     set_up_logging(flags)
     stop, started_in = server.Stop(), os.getcwd()
     server.prepare_environment(flags)
+    if not flags.dump_sysinfo:
+        server.check_flags(flags)
     from modules.app import App
 
     timeline = _Timeline(started)
@@ -99,7 +101,8 @@ def serve(flags: Flags, started: float) -> int:
         return _dump_sysinfo(app, Path(started_in))
     stop.at_once = app.supervisor.kill
     try:
-        app.start()
+        with stop.held_back():
+            app.start()
         timeline.mark("worker process started")
         running = server.serve_api(app, flags) if flags.nowebui else server.serve_page(app, flags)
         timeline.mark("page built and served")

@@ -98,7 +98,6 @@ class Pictures:
             return False
 
 
-
 def _new_result(job: Job, image: ImageDone, **where: Any) -> Result:
     """The row for a picture that a worker made."""
     return Result(

@@ -13,7 +13,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -37,10 +37,7 @@ _PORTS_TRIED = 100
 
 def rules_from(flags: Flags) -> tuple[GateRules, str | None]:
     """What the gate goes by, and the password that was made up for a share link (None when none was needed)."""
-    logins = {
-        **parse_logins(flags.gradio_auth, flag="--gradio-auth"),
-        **read_logins(flags.gradio_auth_path, flag="--gradio-auth-path"),
-    }
+    logins = _page_logins(flags)
     made_up = None
     if flags.share and not logins and not flags.share_without_password:
         made_up = secrets.token_urlsafe(12)
@@ -71,6 +68,22 @@ def rules_from(flags: Flags) -> tuple[GateRules, str | None]:
         subpath=_subpath(flags),
         log_api=flags.api_log,
     ), made_up
+
+
+def _page_logins(flags: Flags) -> dict[str, str]:
+    return {
+        **parse_logins(flags.gradio_auth, flag="--gradio-auth"),
+        **read_logins(flags.gradio_auth_path, flag="--gradio-auth-path"),
+    }
+
+
+def check_flags(flags: Flags) -> None:
+    """Raise SettingsError for what would keep the server from answering as asked; called before a worker is started."""
+    _page_logins(flags)
+    parse_logins(flags.api_auth, flag="--api-auth")
+    read_keys(flags.api_keys_path, flag="--api-keys-path")
+    _check_tls(flags)
+    _port(flags)
 
 
 def _subpath(flags: Flags) -> str:
@@ -115,15 +128,13 @@ def serve_page(app: App, flags: Flags) -> Server:
     from modules.ui import assets, blocks
 
     rules, made_up = rules_from(flags)
-    _check_tls(flags)
     web, gate = _gradio_app(rules)
     add_routes(web, app, gate)
     page = blocks.build(app)
     for path in ("/app_id", "/app_id/"):  # where Gradio 3 had it: programs ask there whether A1111 is up, or new
         web.add_api_route(path, lambda: {"app_id": page.app_id}, include_in_schema=False)
     page.queue(default_concurrency_limit=8, max_size=500)
-    port = flags.port or _free_port(_address(flags), PAGE_PORT)
-    _check_port(_address(flags), port)
+    port = _port(flags)
     rules.is_starting = True
     with _quiet_gradio():
         _, url, _ = page.launch(
@@ -218,12 +229,10 @@ def serve_api(app: App, flags: Flags) -> Server:
     from fastapi import FastAPI
 
     rules, _ = rules_from(flags)
-    _check_tls(flags)
     web = FastAPI(**_described())
     gate = Gate(web, rules)
     add_routes(web, app, gate)
-    port = flags.port or _free_port(_address(flags), API_PORT)
-    _check_port(_address(flags), port)
+    port = _port(flags)
     config = uvicorn.Config(
         gate,
         host=_address(flags),
@@ -274,6 +283,15 @@ def _check_tls(flags: Flags) -> None:
         ) from error
 
 
+def _port(flags: Flags) -> int:
+    """The port to answer on: the one that was asked for, else the first free one."""
+    address = _address(flags)
+    if not flags.port:
+        return _free_port(address, API_PORT if flags.nowebui else PAGE_PORT)
+    _check_port(address, flags.port)
+    return flags.port
+
+
 def _free_port(address: str, first: int) -> int:
     for port in range(first, first + _PORTS_TRIED):
         if _why_not(address, port) is None:
@@ -314,15 +332,7 @@ def _quiet_gradio() -> Any:
 
 def prepare_environment(flags: Flags) -> None:
     """Settle what Gradio and Hugging Face's libraries read from the environment: before either is imported."""
-    cache = flags.data_path / "cache"
-    runtime = cache / "runtime"
-    try:
-        runtime.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"{runtime} cannot be made: {error.strerror or error}; the data folder must be one that can be written, "
-            "choose another with --data-dir"
-        ) from error
+    cache, runtime = flags.made_folder("cache"), flags.made_folder("cache", "runtime")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("GRADIO_TEMP_DIR", str(cache / "gradio"))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -353,6 +363,20 @@ class Stop:
             os._exit(128 + number)
         self._asked.set()
         if self._is_starting:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """What is done meanwhile is done whole: a signal raises KeyboardInterrupt at its end.
+
+        For starting processes: one that is started but known to nobody yet would stay behind.
+        """
+        self._is_starting = False
+        try:
+            yield
+        finally:
+            self._is_starting = True
+        if self._asked.is_set():
             raise KeyboardInterrupt
 
     def wait(self) -> None:

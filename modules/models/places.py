@@ -120,5 +120,3 @@ def walk(folder: Path) -> Iterator[Place]:
         yield here, files
         if not any(entry.name == INDEX for entry in files):
             pending += [entry.path for entry in inside if entry.is_dir()]
-
-

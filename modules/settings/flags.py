@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from modules.errors import InvalidRequest, UnknownName
+from modules.errors import InvalidRequest, SettingsError, UnknownName
 from modules.registry import did_you_mean
 
 IGNORE_UNKNOWN = "IGNORE_CMD_ARGS_ERRORS"
@@ -242,6 +242,18 @@ class Flags(BaseModel):
     def data_path(self) -> Path:
         """The data folder: `--data-dir`, else the folder of the program."""
         return Path(self.data_dir).expanduser().absolute() if self.data_dir else Path(__file__).parents[2]
+
+    def made_folder(self, *names: str) -> Path:
+        """A folder below the data folder, made when it is not there; SettingsError when it cannot be."""
+        folder = self.data_path.joinpath(*names)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{folder} cannot be made: {error.strerror or error}; the data folder must be one that can be written, "
+                "choose another with --data-dir"
+            ) from error
+        return folder
 
     @property
     def models_path(self) -> Path:

@@ -12,8 +12,7 @@ from tests.benchmarks.page import page
 from tests.benchmarks.start_up import start_up
 
 BENCHMARKS = {
-    each.__name__: each
-    for each in (start_up, page, pictures, precision, loading, switching, lora, history, load, soak)
+    each.__name__: each for each in (start_up, page, pictures, precision, loading, switching, lora, history, load, soak)
 }
 
 

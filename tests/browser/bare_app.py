@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from modules.generation.request import GenerationRequest
+from modules.infotext.paste import Pasted, Tab, paste
 from modules.prompts.styles import StyleBook
 from modules.settings.store import SettingsStore
 
@@ -63,6 +64,9 @@ class BareApp:
     requests: list[GenerationRequest] = field(default_factory=list)
 
     caption_model = None
+
+    def paste(self, infotext: str, tab: Tab) -> Pasted:
+        return paste(infotext, tab=tab, settings=self.settings.current, styles=self.styles)
 
     def __post_init__(self) -> None:
         if self.settings is None:

@@ -104,7 +104,7 @@ def test_a_wrong_flag_is_one_clear_line(clone):
         (["--port", "99999"], "--port: a port is a number up to 65535"),
         (["--server-name", "nobody.invalid", "--nowebui"], "the server cannot answer on nobody.invalid: "),
         (["--tls-certfile", "/none.pem", "--nowebui"], "https cannot be used with --tls-certfile /none.pem"),
-        (["--data-dir", "/dev/null/data"], "/dev/null/data/cache/runtime cannot be made: Not a directory"),
+        (["--data-dir", "/dev/null/data"], "/dev/null/data/cache cannot be made: Not a directory"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_made(clone, tmp_path, flags, told):

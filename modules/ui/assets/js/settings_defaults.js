@@ -2,8 +2,8 @@
 
 const { element, button, toast } = await import(`./dom.js${new URL(import.meta.url).search}`);
 
-// A value in words.
-export const words = (value) => (value === "" || value === null || (Array.isArray(value) && !value.length) ? "(empty)" : value === true ? "on" : value === false ? "off" : Array.isArray(value) ? value.join(", ") : String(value));
+// A value in words. White space alone, such as a separator of texts, is shown in quotes.
+export const words = (value) => (typeof value === "string" && value && !value.trim() ? JSON.stringify(value) : value === "" || value === null || (Array.isArray(value) && !value.length) ? "(empty)" : value === true ? "on" : value === false ? "off" : Array.isArray(value) ? value.join(", ") : String(value));
 
 // The section; `mayChange` says whether the defaults, which are everybody's, may be set here.
 export function drawDefaults({ server, mayChange }) {
