@@ -1,71 +1,24 @@
 """The durable job queue: SQLite in WAL mode. A job that was put is never forgotten, whatever happens to the program.
 
-Who runs jobs and how is not here (`runner.py`); neither is what they say while running (`feed.py`).
+Its file is `queue_database.py`. Who runs jobs and how is not here (`runner.py`); neither is what they say while running
+(`feed.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import psutil
-
-from modules.errors import InvalidRequest, NotPermitted, QueueFull, SavingError, SettingsError
+from modules.errors import InvalidRequest, NotPermitted, QueueFull
+from modules.jobs import front
+from modules.jobs.queue_database import JOB_COLUMNS, RESULT_COLUMNS, QueueDatabase, job_of, result_of
 from modules.jobs.record import Job, JobState, NewJob, Result
-from modules.jobs.reserve import Reserve
-
-_T = TypeVar("_T")
-
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, title TEXT NOT NULL,
-    priority INTEGER NOT NULL, place REAL NOT NULL, created REAL NOT NULL, started REAL, finished REAL,
-    attempts INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0, parent TEXT, retry_of TEXT,
-    idempotency_key TEXT, payload TEXT NOT NULL, front TEXT, lease REAL,
-    error_kind TEXT NOT NULL DEFAULT '', error_message TEXT NOT NULL DEFAULT '',
-    notices TEXT NOT NULL DEFAULT '[]', summary TEXT NOT NULL DEFAULT '{}'
-);
-CREATE UNIQUE INDEX IF NOT EXISTS jobs_once ON jobs (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (state, priority, place);
-CREATE INDEX IF NOT EXISTS jobs_of_owner ON jobs (owner, created);
-CREATE INDEX IF NOT EXISTS jobs_of_parent ON jobs (parent) WHERE parent IS NOT NULL;
-CREATE TABLE IF NOT EXISTS results (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
-    role TEXT NOT NULL, image_index INTEGER NOT NULL, seed INTEGER NOT NULL, subseed INTEGER NOT NULL,
-    prompt TEXT NOT NULL, negative_prompt TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
-    infotext TEXT NOT NULL, shown INTEGER NOT NULL, media_type TEXT NOT NULL, path TEXT, blob TEXT,
-    saving_error TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX IF NOT EXISTS results_of_job ON results (job);
-CREATE TABLE IF NOT EXISTS job_blobs (
-    job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, blob TEXT NOT NULL, PRIMARY KEY (job, blob)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS resting (
-    job TEXT PRIMARY KEY REFERENCES jobs ON DELETE CASCADE, so_far TEXT NOT NULL, blobs TEXT NOT NULL,
-    waits INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS owners (
-    owner TEXT PRIMARY KEY, served REAL NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0
-);
-"""
-
-_JOB_COLUMNS = (
-    "id, owner, kind, state, title, priority, created, started, finished, attempts, held, parent, retry_of, "
-    "error_kind, error_message, notices, summary"
-)
-_RESULT_COLUMNS = (
-    "id, job, role, image_index, seed, subseed, prompt, negative_prompt, width, height, infotext, shown, media_type, "
-    "path, blob, saving_error"
-)
 
 _READY = (
     "FROM jobs LEFT JOIN owners USING (owner) LEFT JOIN resting ON resting.job = jobs.id AND resting.waits "
@@ -89,29 +42,14 @@ class JobQueue:
     """
 
     def __init__(self, path: Path, *, limit: int = 2000, limit_per_owner: int = 500) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.limit, self.limit_per_owner = limit, limit_per_owner
         self._changed = threading.Condition()
         self._changes = 0
-        self._lock = threading.RLock()
-        self._front = _front_name()
-        self._database = _connection(path)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
-            raise SettingsError(f"{path} was made by a newer version ({version}); move it away to begin a new queue")
-        self._database.executescript(_SCHEMA)
-        self._database.execute(f"PRAGMA user_version = {_VERSION}")
-        self._reserve = Reserve(path.with_suffix(".reserve"))
-        self._reserve.hold()
-        self._reader = _connection(path)  # so that those who look never wait until a change is safe on the disk
-        self._reading = threading.Lock()
+        self._front = front.name()
+        self._database = QueueDatabase(path)
 
     def close(self) -> None:
-        with self._lock, self._reading:
-            self._database.close()
-            self._reader.close()
+        self._database.close()
 
     # ── putting and taking ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,14 +59,14 @@ class JobQueue:
         The same `idempotency_key` of the same owner gives the job that was put first, whatever became of it. Raises
         QueueFull, and SavingError when the disk is full.
         """
-        with self._writing() as database:
+        with self._database.writing() as database:
             if new.idempotency_key is not None:
                 known = database.execute(
-                    f"SELECT {_JOB_COLUMNS} FROM jobs WHERE owner = ? AND idempotency_key = ?",
+                    f"SELECT {JOB_COLUMNS} FROM jobs WHERE owner = ? AND idempotency_key = ?",
                     (new.owner, new.idempotency_key),
                 ).fetchone()
                 if known:
-                    return _job(known)
+                    return job_of(known)
             if new.parent is None:
                 self._check_room(database, new.owner)
             job_id, now = secrets.token_hex(12), time.time()
@@ -158,7 +96,7 @@ class JobQueue:
         What rests goes before everything else of its owner; then come children: their parent runs already and waits
         for them.
         """
-        with self._writing() as database:
+        with self._database.writing() as database:
             row = database.execute(
                 f"SELECT jobs.id, jobs.owner, resting.job IS NOT NULL AS rests {_READY} AND kind IN ({_marks(kinds)}) "
                 "ORDER BY priority, COALESCE(owners.served, 0), resting.job IS NULL, parent IS NULL, place LIMIT 1",
@@ -183,7 +121,7 @@ class JobQueue:
     def is_outranked(self, job: Job) -> bool:
         """Whether another job would be claimed before this running one, if it rested now."""
         return bool(
-            self._read(
+            self._database.read(
                 f"SELECT 1 {_READY} AND kind = ? AND id != ? AND (priority < ? OR (priority = ? AND owner != ? AND "
                 "COALESCE(owners.served, 0) < (SELECT served FROM owners WHERE owner = ?))) LIMIT 1",
                 job.kind, job.id, job.priority, job.priority, job.owner, job.owner,
@@ -201,31 +139,31 @@ class JobQueue:
                 "INSERT OR REPLACE INTO resting VALUES (?, ?, ?, 1)", (job_id, so_far, json.dumps(sorted(blobs)))
             )
 
-        self._outcome(change)
+        self._database.outcome(change)
         self.wake()
 
     def so_far(self, job_id: str) -> str | None:
         """What a job had come to when it was last put down; None when it never was."""
-        row = self._read_one("SELECT so_far FROM resting WHERE job = ?", job_id)
+        row = self._database.read_one("SELECT so_far FROM resting WHERE job = ?", job_id)
         return row["so_far"] if row else None
 
     def resting(self) -> tuple[Job, ...]:
         return tuple(
-            _job(row)
-            for row in self._read(
-                f"SELECT {_JOB_COLUMNS} FROM jobs WHERE id IN (SELECT job FROM resting WHERE waits) ORDER BY place"
+            job_of(row)
+            for row in self._database.read(
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE id IN (SELECT job FROM resting WHERE waits) ORDER BY place"
             )
         )
 
     def take_resting(self, job_id: str) -> bool:
         """Keep a job that rests from being claimed, so that it can be ended; False when it does not rest."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             changed = database.execute("UPDATE resting SET waits = 0 WHERE job = ? AND waits", (job_id,))
             return changed.rowcount == 1
 
     def renew(self, job_id: str) -> None:
         """Say that the job is still being worked on."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             database.execute("UPDATE jobs SET lease = ? WHERE id = ?", (time.time() + LEASE_S, job_id))
 
     def give_back(self, job_id: str) -> None:
@@ -247,7 +185,7 @@ class JobQueue:
                 (job_id,),
             )
 
-        self._outcome(change)
+        self._database.outcome(change)
         self.wake()
 
     def finish(
@@ -270,7 +208,7 @@ class JobQueue:
             database.execute("DELETE FROM resting WHERE job = ?", (job_id,))
             return self._get(database, job_id)
 
-        job = self._outcome(change)
+        job = self._database.outcome(change)
         self.wake()
         return job
 
@@ -279,12 +217,12 @@ class JobQueue:
 
         Jobs that wait or rest just run.
         """
-        with self._writing() as database:
+        with self._database.writing() as database:
             rows = database.execute(
                 "SELECT id, front, lease FROM jobs WHERE state = 'running' AND id NOT IN "
                 "(SELECT job FROM resting WHERE waits)"
             ).fetchall()
-            lost = [row["id"] for row in rows if row["lease"] < time.time() or not _front_is_alive(row["front"])]
+            lost = [row["id"] for row in rows if row["lease"] < time.time() or not front.is_alive(row["front"])]
             database.executemany(
                 "UPDATE jobs SET state = 'interrupted', finished = ?, front = NULL, lease = NULL, "
                 "error_kind = 'Interrupted', error_message = 'the program ended while this job ran; run it again' "
@@ -298,7 +236,7 @@ class JobQueue:
 
     def cancel_waiting(self, job_id: str) -> bool:
         """Drop a job that still waits; False when it runs or has ended."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             changed = database.execute(
                 "UPDATE jobs SET state = 'cancelled', finished = ? WHERE id = ? AND state = 'queued'",
                 (time.time(), job_id),
@@ -307,7 +245,7 @@ class JobQueue:
 
     def move(self, job_id: str, *, before: str | None) -> None:
         """Let a waiting job run before another waiting one of its owner, or last; raises NotPermitted otherwise."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             job = self._get(database, job_id)
             if before is None:
                 place, priority = time.time(), job.priority
@@ -328,13 +266,13 @@ class JobQueue:
 
     def hold(self, job_id: str, held: bool) -> None:
         """Keep a waiting job from starting, or let it go again."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             database.execute("UPDATE jobs SET held = ? WHERE id = ? AND state = 'queued'", (held, job_id))
         self.wake()
 
     def pause(self, owner: str, paused: bool) -> None:
         """Keep all jobs of an owner from starting, those to come included, or let them go again."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             database.execute(
                 "INSERT INTO owners (owner, paused) VALUES (?, ?) "
                 "ON CONFLICT (owner) DO UPDATE SET paused = excluded.paused",
@@ -343,29 +281,29 @@ class JobQueue:
         self.wake()
 
     def is_paused(self, owner: str) -> bool:
-        row = self._read_one("SELECT paused FROM owners WHERE owner = ?", owner)
+        row = self._database.read_one("SELECT paused FROM owners WHERE owner = ?", owner)
         return bool(row and row["paused"])
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def find(self, job_id: str) -> Job | None:
-        row = self._read_one(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE id = ?", job_id)
-        return _job(row) if row else None
+        row = self._database.read_one(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", job_id)
+        return job_of(row) if row else None
 
     def payload(self, job_id: str) -> str:
-        return self._read_one("SELECT payload FROM jobs WHERE id = ?", job_id)["payload"]
+        return self._database.read_one("SELECT payload FROM jobs WHERE id = ?", job_id)["payload"]
 
     def blobs(self, job_id: str) -> frozenset[str]:
-        return frozenset(row["blob"] for row in self._read("SELECT blob FROM job_blobs WHERE job = ?", job_id))
+        return frozenset(row["blob"] for row in self._database.read("SELECT blob FROM job_blobs WHERE job = ?", job_id))
 
     def find_done(self, owner: str, kind: str, payload: str) -> Job | None:
         """The owner's newest job of this kind that did exactly this and came to its own end."""
-        row = self._read_one(
-            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE owner = ? AND kind = ? AND state = 'done' AND payload = ? "
+        row = self._database.read_one(
+            f"SELECT {JOB_COLUMNS} FROM jobs WHERE owner = ? AND kind = ? AND state = 'done' AND payload = ? "
             "ORDER BY created DESC LIMIT 1",
             owner, kind, payload,
         )  # fmt: skip
-        return _job(row) if row else None
+        return job_of(row) if row else None
 
     def jobs(self, *, owner: str | None, states: tuple[JobState, ...] = (), limit: int = 50) -> tuple[Job, ...]:
         """Jobs that are not children, newest first; `owner` None is everybody, no `states` is every state."""
@@ -376,20 +314,20 @@ class JobQueue:
         if states:
             wanted.append(f"state IN ({_marks(states)})")
             values.extend(state.value for state in states)
-        query = (
-            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE {' AND '.join(wanted)} ORDER BY created DESC, rowid DESC LIMIT ?"
-        )
-        return tuple(_job(row) for row in self._read(query, *values, limit))
+        query = f"SELECT {JOB_COLUMNS} FROM jobs WHERE {' AND '.join(wanted)} ORDER BY created DESC, rowid DESC LIMIT ?"
+        return tuple(job_of(row) for row in self._database.read(query, *values, limit))
 
     def children(self, job_id: str) -> tuple[Job, ...]:
         return tuple(
-            _job(row)
-            for row in self._read(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE parent = ? ORDER BY created, rowid", job_id)
+            job_of(row)
+            for row in self._database.read(
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE parent = ? ORDER BY created, rowid", job_id
+            )
         )
 
     def waiting_order(self) -> tuple[str, ...]:
         """Ids of the waiting jobs in the order in which they would run if nothing came between."""
-        rows = self._read(
+        rows = self._database.read(
             "SELECT jobs.id, jobs.owner, priority, COALESCE(owners.served, 0) AS served FROM jobs LEFT JOIN owners "
             "USING (owner) WHERE state = 'queued' AND parent IS NULL ORDER BY priority, place"
         )
@@ -409,9 +347,9 @@ class JobQueue:
     def running(self) -> tuple[Job, ...]:
         """The jobs that have begun and not ended; first those that a worker has in hand, then those that rest."""
         return tuple(
-            _job(row)
-            for row in self._read(
-                f"SELECT {_JOB_COLUMNS} FROM jobs WHERE state = 'running' ORDER BY front IS NULL, priority, place"
+            job_of(row)
+            for row in self._database.read(
+                f"SELECT {JOB_COLUMNS} FROM jobs WHERE state = 'running' ORDER BY front IS NULL, priority, place"
             )
         )
 
@@ -422,35 +360,37 @@ class JobQueue:
 
         def change(database: sqlite3.Connection) -> None:
             database.execute(
-                f"INSERT INTO results ({_RESULT_COLUMNS}) VALUES ({marks})",
+                f"INSERT INTO results ({RESULT_COLUMNS}) VALUES ({marks})",
                 (result.id, result.job, result.role, result.index, result.seed, result.subseed, result.prompt,
                  result.negative_prompt, result.width, result.height, result.infotext, result.shown, result.media_type,
                  result.path, result.blob, result.saving_error),
             )  # fmt: skip
 
-        self._outcome(change)
+        self._database.outcome(change)
 
     def results(self, job_id: str) -> tuple[Result, ...]:
         """The pictures of a job in the order in which they were made."""
         return tuple(
-            _result(row)
-            for row in self._read(f"SELECT {_RESULT_COLUMNS} FROM results WHERE job = ? ORDER BY number", job_id)
+            result_of(row)
+            for row in self._database.read(
+                f"SELECT {RESULT_COLUMNS} FROM results WHERE job = ? ORDER BY number", job_id
+            )
         )
 
     def find_result(self, result_id: str) -> tuple[Result, str] | None:
         """A picture and the owner of its job."""
-        row = self._read_one(
-            f"SELECT {', '.join('results.' + name for name in _RESULT_COLUMNS.split(', '))}, jobs.owner FROM results "
+        row = self._database.read_one(
+            f"SELECT {', '.join('results.' + name for name in RESULT_COLUMNS.split(', '))}, jobs.owner FROM results "
             "JOIN jobs ON jobs.id = results.job WHERE results.id = ?",
             result_id,
         )
-        return (_result(row), row["owner"]) if row else None
+        return (result_of(row), row["owner"]) if row else None
 
     # ── keeping tidy ────────────────────────────────────────────────────────────────────────────────────────────
 
     def forget(self, *, ended_before: float, keep_newest: int) -> int:
         """Drop jobs that ended before `ended_before`; the newest `keep_newest` stay, and so do all files on disk."""
-        with self._writing() as database:
+        with self._database.writing() as database:
             dropped = database.execute(
                 "DELETE FROM jobs WHERE finished < ? AND state NOT IN ('queued', 'running') AND rowid NOT IN "
                 "(SELECT rowid FROM jobs ORDER BY created DESC LIMIT ?)",
@@ -459,7 +399,7 @@ class JobQueue:
             return dropped.rowcount
 
     def blobs_in_use(self) -> frozenset[str]:
-        rows = self._read(
+        rows = self._database.read(
             "SELECT blob FROM job_blobs UNION SELECT blob FROM results WHERE blob IS NOT NULL "
             "UNION SELECT value FROM resting, json_each(resting.blobs)"
         )
@@ -483,92 +423,15 @@ class JobQueue:
 
     def held_still(self) -> AbstractContextManager[Any]:
         """While open, no other thread puts, claims or ends a job."""
-        return self._lock
-
-    # ── SQLite ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A change that is safe on the disk when this ends; raises SavingError when it cannot be written."""
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException as error:
-                if self._database.in_transaction:  # a full disk has undone it already
-                    self._database.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
-                    raise SavingError(f"the queue of jobs cannot be written: {error}; free some space") from error
-                raise
-            self._reserve.hold()
-
-    def _outcome(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Write what came of work that was done, on a full disk into the room that was held back."""
-        with self._lock:
-            try:
-                with self._writing() as database:
-                    return change(database)
-            except SavingError:
-                if not self._reserve.give_up():
-                    raise
-            with self._writing() as database:
-                return change(database)
-
-    def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._reading:
-            return self._reader.execute(query, values).fetchall()
-
-    def _read_one(self, query: str, *values: Any) -> sqlite3.Row | None:
-        with self._reading:
-            return self._reader.execute(query, values).fetchone()
+        return self._database.lock
 
     def _get(self, database: sqlite3.Connection, job_id: str) -> Job:
-        row = database.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        row = database.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise InvalidRequest(f'there is no job "{job_id}"')
-        return _job(row)
+        return job_of(row)
 
 
 def _marks(values: tuple[Any, ...]) -> str:
     """As many placeholders as there are values."""
     return ", ".join("?" * len(values))
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-    database.row_factory = sqlite3.Row
-    return database
-
-
-def _job(row: sqlite3.Row) -> Job:
-    values = {name: row[name] for name in _JOB_COLUMNS.split(", ")}
-    values.update(
-        state=JobState(row["state"]),
-        held=bool(row["held"]),
-        notices=tuple(json.loads(row["notices"])),
-        summary=json.loads(row["summary"]),
-    )
-    return Job(**values)
-
-
-def _result(row: sqlite3.Row) -> Result:
-    values = {name: row[name] for name in _RESULT_COLUMNS.split(", ")}
-    values["index"] = values.pop("image_index")
-    values["shown"] = bool(values["shown"])
-    return Result(**values)
-
-
-def _front_name() -> str:
-    """This process, so that another one can tell whether it still lives: a process id alone is used again."""
-    return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
-
-
-def _front_is_alive(front: str | None) -> bool:
-    if front is None:
-        return False
-    pid, _, created = front.partition(":")
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == created
-    except psutil.NoSuchProcess:
-        return False
