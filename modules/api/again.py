@@ -18,7 +18,7 @@ from fastapi.responses import Response
 from modules.api import job_shapes
 from modules.api.answers import picture_answers
 from modules.api.bodies import ErrorAnswer
-from modules.api.jobs import Sees, thumbnail
+from modules.api.jobs import own_job, thumbnail
 from modules.generation.plan import Plan
 from modules.images.data import ImageData
 from modules.jobs.again import page_of_plan, page_of_request, source_under
@@ -34,14 +34,7 @@ _PICTURE = {**picture_answers("The picture"), 410: {"description": "It was delet
 def routes(app: "App") -> APIRouter:
     """Everything in this module's docstring."""
     router = APIRouter(prefix="/jobs/{job_id}")
-
-    def own_job(job_id: str, sees: Sees) -> Job:
-        job = app.find_job(job_id, sees)
-        if job is None:
-            raise HTTPException(404, f'there is no job "{job_id}"')
-        return job
-
-    OwnJob = Annotated[Job, Depends(own_job)]
+    OwnJob = Annotated[Job, Depends(own_job(app))]
 
     @router.post("/duplicate", response_model=job_shapes.Job)
     def duplicate(job: OwnJob) -> dict[str, Any]:

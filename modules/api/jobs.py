@@ -64,7 +64,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -135,17 +135,22 @@ MayChange = Depends(_only_who_may_change)
 """A dependency of routes that change what is everybody's: answers 403 to everybody else."""
 
 
-def routes(app: "App") -> APIRouter:
-    """Everything in this module's docstring."""
-    router = APIRouter()
+def own_job(app: "App") -> Callable[[str, str | None], Job]:
+    """A dependency: the job that a route's path names, when the asker may see it; else the answer is 404."""
 
-    def own_job(job_id: str, sees: Sees) -> Job:
+    def find(job_id: str, sees: Sees) -> Job:
         job = app.find_job(job_id, sees)
         if job is None:
             raise HTTPException(404, f'there is no job "{job_id}"')
         return job
 
-    OwnJob = Annotated[Job, Depends(own_job)]
+    return find
+
+
+def routes(app: "App") -> APIRouter:
+    """Everything in this module's docstring."""
+    router = APIRouter()
+    OwnJob = Annotated[Job, Depends(own_job(app))]
 
     @router.get("/jobs", response_model=job_shapes.Jobs)
     def list_jobs(

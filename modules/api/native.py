@@ -15,11 +15,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Header, Query
 
 from modules.api import again, cards, history, job_shapes, jobs
 from modules.api.answers import PROBLEMS
-from modules.api.jobs import Owner, Sees
+from modules.api.jobs import Owner
 from modules.generation.request import GenerationRequest
 from modules.jobs.record import Job, Priority
 
@@ -46,12 +46,7 @@ def routes(app: "App") -> APIRouter:
 
 def _own(app: "App") -> APIRouter:
     router = APIRouter()
-
-    def own_job(job_id: str, sees: Sees) -> Job:
-        job = app.find_job(job_id, sees)
-        if job is None:
-            raise HTTPException(404, f'there is no job "{job_id}"')
-        return job
+    OwnJob = Annotated[Job, Depends(jobs.own_job(app))]
 
     @router.post("/jobs", status_code=202, response_model=job_shapes.Job)
     def submit(
@@ -66,9 +61,7 @@ def _own(app: "App") -> APIRouter:
         return app.view(handle.job())
 
     @router.get("/jobs/{job_id}/result", response_model=job_shapes.Job)
-    async def result(
-        job: Annotated[Job, Depends(own_job)], wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S)] = 30.0
-    ) -> dict[str, Any]:
+    async def result(job: OwnJob, wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S)] = 30.0) -> dict[str, Any]:
         """The job at its end, or as it is after `wait` seconds: look at `state`."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(app.handle(job.id).finished(), wait)
