@@ -35,7 +35,6 @@ from modules.jobs.local import failure
 from modules.jobs.record import Job, JobState, NewJob, Priority, Result, login_of, new_result_id
 from modules.jobs.runner import media_type
 from modules.outputs.history import Entry
-from modules.outputs.importing import EXTENSIONS
 from modules.outputs.naming import Subject
 from modules.outputs.store import SavedImage
 from modules.postprocessing.operations import process, with_existing
@@ -273,7 +272,7 @@ def face_restoration_problem(visibilities: Mapping[str, float]) -> None:
 
 def pictures_in(folder: Path) -> tuple[ExtrasPicture, ...]:
     """The picture files of a folder, not of those below it, by name."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in formats.EXTENSIONS and path.is_file()]
     return tuple(ExtrasPicture(path=str(path), name=path.name) for path in sorted(found) if path.name[0] != ".")
 
 

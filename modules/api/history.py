@@ -15,7 +15,8 @@ Every route acts for the asker alone, as `modules/api/jobs.py` says; somebody el
     POST /history/tags                  {"ids", "add": [text…], "remove": [text…]}
     POST /history/trash                 {"ids"} → {"ids": those that went}
     POST /history/restore               {"ids"} → {"ids": those that came back}
-    POST /history/empty-trash           {"count"}: deleted for good
+    POST /history/empty-trash           {"count"}: deleted for good. These three answer 409 when no file could be moved
+                                        or deleted; when only some could, "problem" says in words what of the others
     POST /history/forget-missing        {"count"}: rows dropped whose files are gone
     POST /history/import                {"folder"}: index a folder of the server; one at a time. For the
                                         administrator, or whoever is alone at the machine: its pictures are served from
@@ -50,7 +51,7 @@ from modules.api.jobs import owner_of
 from modules.errors import InvalidImage, InvalidRequest, NotPermitted, WebuiError
 from modules.outputs.filters import Filter
 from modules.outputs.folders import may_use
-from modules.outputs.history import CHOICES, History, Picture
+from modules.outputs.history import CHOICES, History, Moved, Picture
 from modules.outputs.importing import import_folder
 from modules.outputs.thumbnails import Thumbnails
 
@@ -64,6 +65,9 @@ _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _PICTURE = {
     **picture_answers("The picture"),
     410: {"description": "The file was moved, deleted or damaged", "model": ErrorAnswer},
+}
+_STAYED: dict[int | str, dict[str, Any]] = {
+    409: {"description": "No file could be moved or deleted; the words say why", "model": ErrorAnswer}
 }
 _KEPT_BY_BROWSERS = {"cache-control": "private, max-age=604800"}
 
@@ -208,17 +212,20 @@ def routes(app: "App") -> APIRouter:
         history.tag(chosen.ids, *chosen.add, owner=owner)
         return {}
 
-    @router.post("/trash")
-    def trash(chosen: Chosen, owner: Owner) -> dict[str, list[int]]:
-        return {"ids": history.trash(chosen.ids, owner=owner)}
+    @router.post("/trash", responses=_STAYED)
+    def trash(chosen: Chosen, owner: Owner) -> dict[str, Any]:
+        moved = history.trash(chosen.ids, owner=owner)
+        return {"ids": list(moved.ids), **problem_of(moved)}
 
-    @router.post("/restore")
-    def restore(chosen: Chosen, owner: Owner) -> dict[str, list[int]]:
-        return {"ids": history.restore(chosen.ids, owner=owner)}
+    @router.post("/restore", responses=_STAYED)
+    def restore(chosen: Chosen, owner: Owner) -> dict[str, Any]:
+        moved = history.restore(chosen.ids, owner=owner)
+        return {"ids": list(moved.ids), **problem_of(moved)}
 
-    @router.post("/empty-trash")
-    def empty_trash(owner: Owner) -> dict[str, int]:
-        return {"count": history.empty_trash(owner=owner)}
+    @router.post("/empty-trash", responses=_STAYED)
+    def empty_trash(owner: Owner) -> dict[str, Any]:
+        deleted = history.empty_trash(owner=owner)
+        return {"count": len(deleted.ids), **problem_of(deleted)}
 
     @router.post("/forget-missing")
     def forget_missing(owner: Owner) -> dict[str, int]:
@@ -272,6 +279,13 @@ def routes(app: "App") -> APIRouter:
             raise HTTPException(410, f"{path.name} cannot be read as a picture: {error}") from error
 
     return router
+
+
+def problem_of(moved: Moved) -> dict[str, str]:
+    """`{"problem": words}` when some files stayed where they were; raises 409 when all did."""
+    if moved.problem and not moved.ids:
+        raise HTTPException(409, moved.problem)
+    return {"problem": moved.problem} if moved.problem else {}
 
 
 def wanted_pictures(

@@ -14,6 +14,9 @@ EXIF_IFD = 0x8769
 PARAMETERS = "parameters"
 """The PNG text keyword, and our name anywhere else, of a picture's infotext."""
 
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"})
+"""Files that are results: what is imported into the gallery, and what Extras finds in a folder."""
+
 _LARGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 _LARGEST_EXIF = 65533 - 200  # a JPEG segment, less what the EXIF structure itself needs
 _WITH_EXIF = ("JPEG", "WEBP", "AVIF")

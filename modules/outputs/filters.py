@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from modules.outputs.schema import WORDS
+
 EVERYONE = "*"
 """Instead of an owner: the pictures of all, for whoever may see them."""
 
@@ -15,14 +17,18 @@ _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """Letters of languages written without blanks, where a word index finds nothing inside a sentence."""
+_TEXTS = tuple(column for column in WORDS if column != "seed")
+"""What is looked through for them: digits are in the word index, and a picture may be without a seed."""
 
 
 @dataclass(frozen=True)
 class Filter:
     """Which pictures. Empty fields do not restrict.
 
-    `text`: every word (or "phrase in quotes") must begin a word of the prompt, the negative prompt or the model's name;
-    `-word` must not. `created_from` ≤ created < `created_to`, in seconds since 1970.
+    `text`: every word (or "phrase in quotes") must begin a word of the prompt, the negative prompt, the model's name,
+    the file's name, a tag or the seed; `-word` must not.
+
+    `created_from` ≤ created < `created_to`, in seconds since 1970.
     """
 
     text: str = ""
@@ -70,7 +76,7 @@ def conditions(wanted: Filter, owner: str) -> tuple[str, dict[str, Any]]:
 
 
 def _text_conditions(text: str, values: dict[str, Any]) -> Iterator[str]:
-    """Conditions for a search text: the word index where it can find the words, else a look into every prompt."""
+    """Conditions for a search text: the word index where it can find the words, else a look into every text."""
     indexed = []
     for number, match in enumerate(_WORD.finditer(clean(text))):
         phrase, word = match.groups()
@@ -79,9 +85,7 @@ def _text_conditions(text: str, values: dict[str, Any]) -> Iterator[str]:
         if _UNSPACED.search(term) or not any(letter.isalnum() for letter in term):
             escaped = re.sub(r"([\\%_])", r"\\\1", term)
             values[f"text{number}"] = f"%{escaped}%"
-            found = " OR ".join(
-                f"pictures.{column} LIKE :text{number} ESCAPE '\\'" for column in ("prompt", "negative_prompt", "model")
-            )
+            found = " OR ".join(f"pictures.{column} LIKE :text{number} ESCAPE '\\'" for column in _TEXTS)
             yield f"NOT ({found})" if is_unwanted else f"({found})"
         elif is_unwanted:
             values[f"text{number}"] = _quoted(term)

@@ -9,7 +9,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,55 +17,13 @@ from typing import TYPE_CHECKING
 
 from modules.errors import InvalidRequest, SavingError
 from modules.outputs.filters import EVERYONE, Filter, clean, conditions
-from modules.outputs.trash import move_back, move_to_trash
+from modules.outputs.schema import bring_up_to_date
+from modules.outputs.trash import delete, move_back, move_to_trash
 
 if TYPE_CHECKING:
     from modules.generation.events import ImageDone
     from modules.generation.plan import Plan
     from modules.outputs.store import SavedImage
-
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE pictures (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    path TEXT NOT NULL UNIQUE, owner TEXT NOT NULL DEFAULT '', created REAL NOT NULL, modified_ns INTEGER NOT NULL,
-    width INTEGER NOT NULL, height INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
-    kind TEXT NOT NULL, role TEXT NOT NULL, seed INTEGER, steps INTEGER, model TEXT NOT NULL, sampler TEXT NOT NULL,
-    prompt TEXT NOT NULL, negative_prompt TEXT NOT NULL, infotext TEXT NOT NULL,
-    favourite INTEGER NOT NULL DEFAULT 0, trashed REAL, trash_path TEXT
-);
-CREATE INDEX pictures_newest ON pictures (owner, trashed, created DESC, id DESC);
-CREATE INDEX pictures_all_newest ON pictures (trashed, created DESC, id DESC);
-CREATE INDEX pictures_by_model ON pictures (owner, trashed, model, sampler, created DESC, id DESC);
-CREATE INDEX pictures_by_sampler ON pictures (owner, trashed, sampler);
-CREATE TABLE labels (
-    picture INTEGER NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
-    kind TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, PRIMARY KEY (picture, kind, name)
-) WITHOUT ROWID;
-CREATE INDEX labels_by_name ON labels (kind, name, picture);
-CREATE VIRTUAL TABLE texts USING fts5 (
-    prompt, negative_prompt, model, content='pictures', content_rowid='id', tokenize="unicode61 remove_diacritics 2"
-);
-CREATE TRIGGER pictures_added AFTER INSERT ON pictures BEGIN
-    INSERT INTO texts (rowid, prompt, negative_prompt, model)
-        VALUES (new.id, new.prompt, new.negative_prompt, new.model);
-END;
-CREATE TRIGGER pictures_removed AFTER DELETE ON pictures BEGIN
-    INSERT INTO texts (texts, rowid, prompt, negative_prompt, model)
-        VALUES ('delete', old.id, old.prompt, old.negative_prompt, old.model);
-END;
-CREATE TRIGGER pictures_changed AFTER UPDATE OF prompt, negative_prompt, model ON pictures BEGIN
-    INSERT INTO texts (texts, rowid, prompt, negative_prompt, model)
-        VALUES ('delete', old.id, old.prompt, old.negative_prompt, old.model);
-    INSERT INTO texts (rowid, prompt, negative_prompt, model)
-        VALUES (new.id, new.prompt, new.negative_prompt, new.model);
-END;
-"""
-
-_LATER_INDEXES = (
-    "CREATE INDEX IF NOT EXISTS pictures_by_shape ON pictures (owner, trashed, role, kind, width, height)",
-)
-"""Indexes that files of the same version may lack."""
 
 CHOICES = ("model", "sampler", "size", "lora", "tag", "kind", "role")
 """What pictures can be filtered by, besides words and dates."""
@@ -108,6 +66,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Ids of the pictures that went where they should, and in words what became of the others: "" if there are none."""
+
+    ids: tuple[int, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """What is put into the index for one file."""
 
@@ -141,16 +107,11 @@ class History:
         self.data_path = data_path
         self._local = threading.local()
         file.parent.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as database:
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _statements(_SCHEMA):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
-                raise SavingError(f"{file} was made by a newer version ({version}); move it away to index anew")
-            for statement in _LATER_INDEXES:
-                database.execute(statement)
+        try:
+            with self._transaction() as database:
+                bring_up_to_date(database, file)
+        except sqlite3.OperationalError as error:
+            raise SavingError(f"{file}: the gallery's index cannot be written: {error}; free some space") from error
 
     def add(self, saved: SavedImage, *, event: ImageDone, plan: Plan) -> int:
         """Index a picture that was just saved; returns its id."""
@@ -289,43 +250,18 @@ class History:
         with self._transaction() as database:
             database.executemany("DELETE FROM labels WHERE picture = ? AND kind = 'tag' AND name = ?", pairs)
 
-    def trash(self, pictures: Sequence[int], *, owner: str) -> list[int]:
-        """Move pictures' files to the trash; returns the ids that went. `restore` undoes it.
+    def trash(self, pictures: Sequence[int], *, owner: str) -> Moved:
+        """Move pictures' files to the trash. `restore` undoes it. What cannot be moved stays; the others go."""
+        rows = [row for row in self._owned(pictures, owner) if row["trashed"] is None]
+        return _each(rows, self._trash)
 
-        Raises SavingError when a file cannot be moved; those before it are in the trash then.
-        """
-        gone = []
-        for row in self._owned(pictures, owner):
-            if row["trashed"] is not None:
-                continue
-            trash_path = move_to_trash(self.absolute(row["path"]))
-            with self._transaction() as database:
-                database.execute(
-                    "UPDATE pictures SET trashed = ?, trash_path = ? WHERE id = ?",
-                    (time.time(), self.relative(trash_path) if trash_path else None, row["id"]),
-                )
-            gone.append(row["id"])
-        return gone
+    def restore(self, pictures: Sequence[int], *, owner: str) -> Moved:
+        """Bring pictures back from the trash, under another name if theirs is taken. What cannot be moved stays."""
+        rows = [row for row in self._owned(pictures, owner) if row["trash_path"] is not None]
+        return _each(rows, self._restore)
 
-    def restore(self, pictures: Sequence[int], *, owner: str) -> list[int]:
-        """Bring pictures back from the trash, under another name if theirs is taken; returns the ids that came back."""
-        back = []
-        for row in self._owned(pictures, owner):
-            if row["trashed"] is None or row["trash_path"] is None:
-                continue
-            path = move_back(self.absolute(row["trash_path"]), self.absolute(row["path"]))
-            if path is None:
-                continue
-            with self._transaction() as database:
-                database.execute(
-                    "UPDATE pictures SET trashed = NULL, trash_path = NULL, path = ? WHERE id = ?",
-                    (self.relative(path), row["id"]),
-                )
-            back.append(row["id"])
-        return back
-
-    def empty_trash(self, *, owner: str, older_than_s: float = 0.0) -> int:
-        """Delete what has been in the trash longer than that, for good; returns how many pictures."""
+    def empty_trash(self, *, owner: str, older_than_s: float = 0.0) -> Moved:
+        """Delete what has been in the trash longer than that, for good. What cannot be deleted stays there."""
         where, values = conditions(Filter(trashed=True), owner)
         rows = (
             self._database()
@@ -335,11 +271,47 @@ class History:
             )
             .fetchall()
         )
-        for row in rows:
-            if row["trash_path"] is not None:
-                self.absolute(row["trash_path"]).unlink(missing_ok=True)
-        self._forget(row["id"] for row in rows)
-        return len(rows)
+        return _each(rows, self._delete)
+
+    def _trash(self, row: sqlite3.Row) -> bool:
+        path = self.absolute(row["path"])
+        trashed = move_to_trash(path)
+        try:
+            with self._transaction() as database:
+                database.execute(
+                    "UPDATE pictures SET trashed = ?, trash_path = ? WHERE id = ?",
+                    (time.time(), self.relative(trashed) if trashed else None, row["id"]),
+                )
+        except sqlite3.Error as error:
+            if trashed is not None:
+                move_back(trashed, path)
+            raise SavingError(f"{path} cannot be moved to the trash: {error}") from error
+        return True
+
+    def _restore(self, row: sqlite3.Row) -> bool:
+        trashed = self.absolute(row["trash_path"])
+        path = move_back(trashed, self.absolute(row["path"]))
+        if path is None:
+            return False
+        try:
+            with self._transaction() as database:
+                database.execute(
+                    "UPDATE pictures SET trashed = NULL, trash_path = NULL, path = ? WHERE id = ?",
+                    (self.relative(path), row["id"]),
+                )
+        except sqlite3.Error as error:
+            move_to_trash(path, trashed)
+            raise SavingError(f"{path} cannot be brought back from the trash: {error}") from error
+        return True
+
+    def _delete(self, row: sqlite3.Row) -> bool:
+        if row["trash_path"] is not None:
+            delete(self.absolute(row["trash_path"]))
+        try:
+            self._forget([row["id"]])
+        except sqlite3.Error as error:
+            raise SavingError(f"{row['path']} is deleted, but cannot be taken off the list: {error}") from error
+        return True
 
     def forget_missing(self, *, owner: str) -> int:
         """Drop pictures whose files are gone from the index; returns how many."""
@@ -420,11 +392,14 @@ class History:
         database.execute("COMMIT")
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one, so that they can run inside a transaction."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+def _each(rows: Iterable[sqlite3.Row], move: Callable[[sqlite3.Row], bool]) -> Moved:
+    """Move one picture after another; `move` says whether there was one, or raises SavingError."""
+    ids, problems = [], []
+    for row in rows:
+        try:
+            if move(row):
+                ids.append(row["id"])
+        except SavingError as error:
+            problems.append(str(error))
+    more = f"; so it is with {len(problems) - 1} more" if len(problems) > 1 else ""
+    return Moved(tuple(ids), problems[0] + more if problems else "")

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modules.errors import InvalidImage
+from modules.images.formats import EXTENSIONS
 from modules.infotext.files import read_metadata
 from modules.infotext.parse import parse
 from modules.outputs.history import Entry, History
 from modules.settings.saving import SavingPaths
-
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"})
 
 _ROLES = (
     ("-mask-composite", "mask_composite"),

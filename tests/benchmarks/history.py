@@ -49,6 +49,12 @@ def history(rows: int = ROWS) -> str:
         "a word that is nowhere": "text=zebra",
         "without a word": "text=castle -rain",
         "Chinese inside a sentence": "text=森林",
+        "a seed": "text=31415",
+        "the beginning of seeds": "text=31",
+        "a file name": "text=00042.png",
+        "a tag": "text=best",
+        "stars": "text=★★",
+        "tag and word": "text=best castle",
         "model and sampler": "model=model3&sampler=Euler a",
         "LoRA and word": "lora=style3&text=cat",
         "size and pictures only": "size=512x768&role=sample",
@@ -59,6 +65,8 @@ def history(rows: int = ROWS) -> str:
         started = time.perf_counter()
         for start in range(0, rows, 1000):
             index.add_entries([entry(number, dice) for number in range(start, min(rows, start + 1000))])
+        index.tag(range(1, rows, 10), "best", owner="")
+        index.tag(range(1, rows, 50), "★★★", owner="")
         indexed_s = time.perf_counter() - started
         client = _client(index, Path(folder))
         lines = []

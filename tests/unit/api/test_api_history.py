@@ -135,6 +135,25 @@ def test_a_deleted_picture_is_in_the_trash_and_comes_back(installation):
     assert path.exists()
 
 
+def test_files_that_cannot_be_moved_or_deleted_are_one_clear_answer(installation):
+    paths = [save(installation.data / "outputs" / name, "1.png", "a fox") for name in ("a", "b")]
+    one, two = installation.index(*paths)
+    client = installation.client()
+    in_the_way = paths[0].parent / ".trash"
+    in_the_way.write_text("no folder")
+    answer = client.post("/history/trash", json={"ids": [one]})
+    assert answer.status_code == 409 and f"{paths[0]} cannot be moved to the trash" in answer.json()["detail"]
+    answer = client.post("/history/trash", json={"ids": [one, two]}).json()
+    assert answer["ids"] == [two] and f"{paths[0]} cannot be moved" in answer["problem"]
+    assert [tile["id"] for tile in client.get("/history").json()["pictures"]] == [one]
+    file = installation.history.file_of(two, owner="")
+    file.unlink()
+    (file / "in the way").mkdir(parents=True)
+    answer = client.post("/history/empty-trash")
+    assert answer.status_code == 409 and f"{file} cannot be deleted" in answer.json()["detail"]
+    assert client.get("/history?trashed=1").json()["total"] == 1
+
+
 def test_a_file_deleted_by_hand_is_said_to_be_gone_and_can_be_forgotten(installation):
     path = save(installation.data / "outputs", "1.png", "a fox")
     (picture,) = installation.index(path)

@@ -53,7 +53,7 @@ export class Gallery {
 
   build() {
     const changed = () => this.search();
-    this.box = element("input", { type: "search", placeholder: "Search prompts: words, \"a phrase\", -without", "aria-label": "Search prompts", oninput: debounce(SEARCH_AFTER_MS, changed) });
+    this.box = element("input", { type: "search", placeholder: "Search prompts, tags, seeds, file names", title: "Words, \"a phrase\", -without", "aria-label": "Search prompts, tags, seeds, file names", oninput: debounce(SEARCH_AFTER_MS, changed) });
     this.selects = Object.fromEntries(Object.entries(ANY).map(([name, text]) => [name, element("select", { "aria-label": text.replace("Any ", ""), onchange: changed }, element("option", { value: "" }, text))]));
     this.selects.role = element("select", { "aria-label": "what is shown", onchange: changed }, ...ROLES.map(([value, text]) => element("option", { value }, text)));
     this.since = element("input", { type: "date", "aria-label": "From this day", title: "From this day", onchange: changed });
@@ -225,6 +225,9 @@ export class Gallery {
     }
   }
 
+  // Some files could not be moved or deleted, the others were.
+  tellProblem({ problem }) { if (problem) toast(problem, "error"); }
+
   favouriteTargets() {
     return this.targets.length ? this.favourite(this.targets, !this.tile?.favourite) : null;
   }
@@ -251,6 +254,7 @@ export class Gallery {
     if (!ids.length || this.isPressed(this.bin)) return;
     const answer = await this.attempt(() => call("history/trash", { ids }));
     if (!answer) return;
+    this.tellProblem(answer);
     for (const id of answer.ids) this.grid.selected.delete(id);
     this.undoable.push(answer.ids);
     this.offerUndo(answer.ids.length);
@@ -274,7 +278,8 @@ export class Gallery {
     if (!ids.length) return;
     const answer = await this.attempt(() => call("history/restore", { ids }));
     if (!answer) return;
-    if (answer.ids.length < ids.length) toast(`${ids.length - answer.ids.length} could not be brought back: their files are not in the trash any more.`, "error");
+    this.tellProblem(answer);
+    if (!answer.problem && answer.ids.length < ids.length) toast(`${ids.length - answer.ids.length} could not be brought back: their files are not in the trash any more.`, "error");
     this.grid.selected.clear();
     await this.pages.reset(this.wanted, this.grid.place);
     const place = this.pages.placeOf(answer.ids[0]);
@@ -319,6 +324,7 @@ export class Gallery {
     if (!confirm("Delete everything in the trash for good?")) return;
     const answer = await this.attempt(() => call("history/empty-trash", {}));
     if (!answer) return;
+    this.tellProblem(answer);
     toast(`${answer.count} deleted for good.`);
     this.undoable = [];
     this.undoBar.hidden = true;
