@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ _NOT_SHOWN = frozenset(
     }
 )  # fmt: skip
 _ENCODINGS = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "shift_jis"}
+_GRAPH = re.compile(r"(prompt|workflow):\s*(\{.*)", re.DOTALL | re.IGNORECASE)
 _NOVELAI_SAMPLERS = {
     "k_euler": "Euler",
     "k_euler_a": "Euler a",
@@ -54,7 +56,8 @@ class Metadata:
     """What a picture file says about itself.
 
     `infotext` is None when there is none. `items` are the other texts, as PNG Info lists them. `width` and `height` are
-    of the picture. `program` is another program whose own metadata was understood, and `translated` its infotext.
+    of the picture. `program` is another program whose own metadata was understood, and `translated` its infotext
+    (NovelAI's is `infotext` itself, as in A1111).
     """
 
     infotext: str | None
@@ -81,16 +84,17 @@ def read_metadata(picture: ImageData | bytes) -> Metadata:
     with Image.open(io.BytesIO(data.content)) as image:
         behind = _trailing_texts(data.content) if image.format == "PNG" else {}
         info: dict[str, Any] = {**behind, **image.info}
-        comment = _user_comment(image)
+        comment, graphs = _exif_texts(image)
     infotext = _text(info.pop(PARAMETERS, None))
     if comment:
         infotext = comment
     elif "exif" not in info and info.get("comment"):
         infotext = _text(info["comment"])
     items = {key: text for key, value in info.items() if key not in _NOT_SHOWN and (text := _text(value)) is not None}
-    if info.get("Software") == "NovelAI":
-        infotext = _novelai(items, width, height) or infotext
+    items = {**graphs, **items}
     program, translated = foreign_infotext(items, infotext) or ("", None)
+    if info.get("Software") == "NovelAI" and (composed := _novelai(items, width, height)):
+        infotext, program, translated = composed, "NovelAI", None
     return Metadata(infotext or None, items, width, height, program, translated)
 
 
@@ -124,12 +128,32 @@ def _trailing_texts(content: bytes) -> dict[str, str]:
     return texts
 
 
-def _user_comment(image: Image.Image) -> str:
-    """EXIF's UserComment, empty without one."""
+def _exif_texts(image: Image.Image) -> tuple[str, dict[str, str]]:
+    """EXIF's UserComment, empty without one, and what ComfyUI writes: its graphs by name, `prompt` and `workflow`.
+
+    Its own nodes put "prompt:{…}" and "workflow:{…}" into the tags for the camera's make and model; others use the
+    description, or one object with both in the UserComment.
+    """
     try:
-        raw = image.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT, b"")
+        exif = image.getexif()
+        comment = _decoded(exif.get_ifd(EXIF_IFD).get(USER_COMMENT, b""))
+        texts = [text for text in exif.values() if isinstance(text, str)]
     except (OSError, ValueError, SyntaxError, KeyError, TypeError, AttributeError):
-        return ""  # a broken EXIF block says nothing
+        return "", {}  # a broken EXIF block says nothing
+    found = (_GRAPH.match(text) for text in texts)
+    return comment, {**_graphs_inside(comment), **{match[1].lower(): match[2] for match in found if match}}
+
+
+def _graphs_inside(comment: str) -> dict[str, str]:
+    try:
+        said = json.loads(comment) if comment.startswith("{") else {}
+    except (ValueError, RecursionError):
+        return {}
+    return {key: json.dumps(said[key]) for key in ("prompt", "workflow") if isinstance(said.get(key), dict)}
+
+
+def _decoded(raw: object) -> str:
+    """A UserComment as text: eight bytes name its encoding."""
     if isinstance(raw, str):
         return raw
     if not isinstance(raw, bytes):

@@ -91,7 +91,9 @@ def test_novelais_metadata_becomes_an_infotext():
     info.add_text("Comment", json.dumps(said))
     buffer = io.BytesIO()
     PICTURE.save(buffer, "PNG", pnginfo=info)
-    assert read_metadata(buffer.getvalue()).infotext == (
+    read = read_metadata(buffer.getvalue())
+    assert read.program == "NovelAI" and read.meant == read.infotext
+    assert read.infotext == (
         "a fox\nNegative prompt: bad\n"
         "Steps: 28, Sampler: Euler a, CFG scale: 11.0, Seed: 5, Size: 16x8, Clip skip: 2, ENSD: 31337"
     )
@@ -104,7 +106,8 @@ def test_broken_novelai_metadata_is_no_infotext(comment):
     info.add_text("Comment", comment)
     buffer = io.BytesIO()
     PICTURE.save(buffer, "PNG", pnginfo=info)
-    assert read_metadata(buffer.getvalue()).infotext is None
+    read = read_metadata(buffer.getvalue())
+    assert read.infotext is None and read.program == ""
 
 
 def test_a_picture_without_text_has_no_infotext():

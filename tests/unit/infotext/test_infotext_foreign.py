@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -171,3 +172,37 @@ def test_a_file_tells_the_translation_and_keeps_what_was_written():
     assert said.program == "ComfyUI" and parse(said.meant).values["Seed"] == "156680208700286"
     plain = read_metadata(formats.encode(Image.new("RGB", (8, 8)), "png", texts={"parameters": "a cat\nSteps: 20"}))
     assert plain.meant == plain.infotext == "a cat\nSteps: 20" and not plain.program
+
+
+def webp(tags: dict[int, str], comment: str = "") -> bytes:
+    """A WebP picture with these tags in its EXIF block."""
+    picture = Image.new("RGB", (8, 8))
+    exif = picture.getexif()
+    exif.update(tags)
+    if comment:
+        exif.get_ifd(formats.EXIF_IFD)[formats.USER_COMMENT] = b"UNICODE\0" + comment.encode("utf-16-be")
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "tags, comment",
+    [
+        ({0x0110: f"prompt:{json.dumps(COMFY)}", 0x010F: 'workflow:{"nodes": []}'}, ""),  # ComfyUI's own nodes
+        ({0x010F: f"Prompt: {json.dumps(COMFY)}", 0x010E: 'Workflow: {"nodes": []}'}, ""),
+        ({}, json.dumps({"prompt": COMFY, "workflow": {"nodes": []}})),
+    ],
+)
+def test_comfyuis_graph_is_found_in_the_exif_block_of_a_webp(tags: dict[int, str], comment: str):
+    said = read_metadata(webp(tags, comment))
+    assert said.program == "ComfyUI" and parse(said.meant).values["Seed"] == "156680208700286"
+    assert json.loads(said.items["prompt"]) == COMFY and json.loads(said.items["workflow"]) == {"nodes": []}
+
+
+@pytest.mark.parametrize(
+    "text", ["prompt:{broken", "prompt: a cat", "Canon", '{"prompt": "a cat"}', '{"prompt": {', "{}"]
+)
+def test_an_exif_block_with_something_else_in_it_is_no_graph(text: str):
+    for said in (read_metadata(webp({0x0110: text})), read_metadata(webp({}, text))):
+        assert said.program == "" and said.translated is None
