@@ -79,10 +79,28 @@ def test_the_counter_shows_the_tokens_of_the_longest_variant(page):
     page.wait_for_function("() => document.querySelector('#txt2img_prompt .webui-counter').hidden")
 
 
-def test_brackets_that_do_not_match_are_pointed_out(page):
-    page.fill(BOX, r"a ((cat), \( fine")
-    page.wait_for_selector("#txt2img_prompt .webui-counter.wrong")
-    assert "2 opened, 1 closed" in page.get_attribute("#txt2img_prompt .webui-counter", "title")
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (r"a ((cat), \( fine", '( ): 2 opened, 1 closed\n"(" is never closed: ((cat), \\( fine'),
+        ("a cat], dog", '[ ]: 0 opened, 1 closed\n"]" closes nothing: a cat]'),
+        (") a cat (", '")" closes nothing: )\n"(" is never closed: ('),  # as many of one as of the other
+    ],
+)
+def test_brackets_that_do_not_match_are_pointed_out_to_eyes_and_ears(page, text, said):
+    counter = page.locator("#txt2img_prompt .webui-counter")
+    page.fill(BOX, text)
+    page.wait_for_function(
+        "(said) => document.querySelector('#txt2img_prompt .webui-counter').title === said", arg=said
+    )
+    assert "wrong" in counter.get_attribute("class")
+    assert page.get_attribute(BOX, "aria-invalid") == "true"
+    described = page.get_attribute(BOX, "aria-describedby")
+    assert page.evaluate("(id) => document.getElementById(id).textContent", described) == said
+    page.fill(BOX, "a (cat)")
+    page.wait_for_selector("#txt2img_prompt .webui-counter:not(.wrong)")
+    assert page.get_attribute(BOX, "aria-invalid") == "false"
+    assert page.evaluate("(id) => document.getElementById(id).textContent", described) == ""
 
 
 def test_prompts_survive_a_reload_and_a_new_tab(browser, page_url):

@@ -55,9 +55,13 @@ export class Localization {
     }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ATTRIBUTES });
   }
 
-  // The translation of a text of ours; undefined when there is none.
+  // The translation of a text of ours, line by line if it is none as a whole; undefined when there is none.
   of(text) {
     const known = this.table.get(text);
+    if (!known && text.includes("\n")) {
+      const lines = text.split("\n").map((line) => [line, this.of(line.trim())]);
+      return lines.some(([, translation]) => translation) ? lines.map(([line, translation]) => translation ?? line).join("\n") : undefined;
+    }
     if (known || text.length > LONGEST || !says(text)) return known;
     for (const [shape, translation] of this.patterns) {
       const found = shape.exec(text);

@@ -4,6 +4,8 @@
 const { element, debounce } = await import(`./dom.js${new URL(import.meta.url).search}`);
 
 const COUNT_AFTER_MS = 800;
+const SHOWN_BRACKETS = 3;
+const AROUND_BRACKET = 24; // letters
 const BOXES = "[id$=_prompt] textarea, [id$=_neg_prompt] textarea";
 
 export const isPrompt = (target) => target instanceof HTMLTextAreaElement && target.matches(BOXES);
@@ -109,14 +111,35 @@ export function moveItems(text, start, end, isRight) {
   return { text: after, selection: [from, from + moved.join(", ").length] };
 }
 
-// Words about brackets that do not match, or "" when all do.
+const PAIRS = { "(": ")", "[": "]", "{": "}" };
+
+// Words about brackets without a partner: how many there are, as A1111 says it, and where the first ones stand; ""
+// when all have theirs.
 export function bracketProblems(text) {
-  const plain = text.replace(/\\[()[\]{}]/g, "");
-  return [["(", ")"], ["[", "]"], ["{", "}"]].flatMap(([open, close]) => {
-    const [opened, closed] = [open, close].map((letter) => plain.split(letter).length - 1);
-    if (opened === closed) return [];
-    return [`${open} ${close}: ${opened} opened, ${closed} closed`];
-  }).join("\n");
+  const counts = [];
+  const single = []; // places of brackets without a partner
+  for (const [open, close] of Object.entries(PAIRS)) {
+    const waiting = [];
+    let [opened, closed] = [0, 0];
+    for (let k = 0; k < text.length; k += 1) {
+      if (text[k] === "\\") k += 1; // an escaped bracket is a letter
+      else if (text[k] === open) { opened += 1; waiting.push(k); }
+      else if (text[k] === close) { closed += 1; if (waiting.pop() === undefined) single.push(k); }
+    }
+    single.push(...waiting);
+    if (opened !== closed) counts.push(`${open} ${close}: ${opened} opened, ${closed} closed`);
+  }
+  const places = single.sort((one, other) => one - other).slice(0, SHOWN_BRACKETS).map((k) => (text[k] in PAIRS
+    ? `"${text[k]}" is never closed: ${cut(text.slice(k), AROUND_BRACKET)}`
+    : `"${text[k]}" closes nothing: ${cut(text.slice(0, k + 1), -AROUND_BRACKET)}`));
+  return [...counts, ...places].join("\n");
+}
+
+// The beginning of a text, or for a negative count its end, in one line.
+function cut(text, count) {
+  const line = text.replace(/\s+/g, " ");
+  if (line.length <= Math.abs(count)) return line;
+  return count > 0 ? `${line.slice(0, count)}…` : `…${line.slice(count)}`;
 }
 
 export function watchPrompts(bridge) {
@@ -143,14 +166,19 @@ export function watchPrompts(bridge) {
   async function count(box) {
     let counter = counters.get(box);
     if (!counter) {
-      counter = element("span", { class: "webui-counter", "aria-label": "Tokens", hidden: true });
-      box.closest(".block, .form, label")?.parentElement?.append(counter);
+      const id = `${box.closest("[id]").id}_brackets`;
+      counter = element("span", { class: "webui-counter", role: "note", "aria-label": "Tokens", hidden: true });
+      counter.brackets = element("span", { id, hidden: true }); // what screen readers say of the box
+      box.setAttribute("aria-describedby", id);
+      box.closest(".block, .form, label")?.parentElement?.append(counter, counter.brackets);
       counters.set(box, counter);
     }
     const text = box.value;
     const problems = bracketProblems(text);
     counter.classList.toggle("wrong", Boolean(problems));
     counter.title = problems || "Tokens / limit of the chunk";
+    counter.brackets.textContent = problems;
+    box.setAttribute("aria-invalid", String(Boolean(problems)));
     if (!text) { counter.hidden = true; return; }
     const tab = box.closest("[id]").id.split("_")[0];
     const styles = [...document.querySelectorAll(`#${tab}_styles .token span`)].map((token) => token.textContent);
