@@ -49,7 +49,8 @@ def gradient(folder: Path, name: str, size: tuple[int, int]) -> Path:
 
 def test_one_picture_is_enlarged_saved_and_there_again_after_a_reload(page, server, tmp_path):
     load(page, gradient(tmp_path, "one.png", (96, 64)))
-    page.fill(".webui-extras input[type=number][max='8']", "2.5")
+    with page.expect_response(lambda answer: '"factor":2.5' in (answer.request.post_data or "")):  # the form is kept
+        page.fill(".webui-extras input[type=number][max='8']", "2.5")
     assert page.inner_text(".webui-extras .facts") == "96 × 64 → 240 × 160"
     (picture,) = generate(page, 1)
     assert (picture["width"], picture["height"]) == (240, 160)
@@ -57,10 +58,22 @@ def test_one_picture_is_enlarged_saved_and_there_again_after_a_reload(page, serv
     with Image.open(Path(server.data) / picture["saved"]) as saved:
         assert saved.size == (240, 160) and saved.text["extras"] == picture["infotext"]
     assert picture["saved"].startswith("outputs/extras-images/0")
-    page.wait_for_timeout(900)  # the form is kept half a second after its last change
     open_tab(page, server)
     page.wait_for_function(f"() => {PANEL}.pictures.length === 1")
     page.wait_for_function("() => document.querySelector('.webui-extras .facts').textContent.includes('240 × 160')")
+
+
+@pytest.mark.parametrize("width", [1280, 2560])
+def test_interrupt_and_skip_stand_beside_generate_and_nothing_jumps_when_a_picture_comes(page, tmp_path, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    buttons = [page.locator(f"#extras_{name}").bounding_box() for name in ("generate", "interrupt", "skip")]
+    assert len({box["y"] for box in buttons}) == 1
+    before = page.locator(".webui-extras section").bounding_box()
+    gap = before["y"] - page.evaluate("document.querySelector('.webui-extras .zone').getBoundingClientRect().bottom")
+    assert 0 < gap <= 12, "nothing empty between the picture and what is done to it"
+    load(page, gradient(tmp_path, "one.png", (96, 64)))
+    assert page.inner_text(".webui-extras .facts") == "96 × 64 → 384 × 256"
+    assert page.locator(".webui-extras section").bounding_box() == before
 
 
 def test_a_batch_keeps_the_names_of_its_files_and_never_overwrites_one(page, server, tmp_path):

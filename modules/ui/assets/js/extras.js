@@ -104,8 +104,9 @@ export async function attachExtras({ host, server, bridge, panels, pictures, wai
   const others = element("div", { class: "operations" });
 
   host.replaceChildren(file,
-    element("div", { class: "head" }, element("div", { class: "segments", role: "tablist", "aria-label": "What to work on" }, ...tabs), clear, generate, steering),
-    zone, list, folder, facts, upscale, others);
+    element("div", { class: "head" }, element("div", { class: "segments", role: "tablist", "aria-label": "What to work on" }, ...tabs), clear,
+      element("div", { class: "go" }, generate, steering)),
+    element("div", { class: "source" }, zone, facts), list, folder, upscale, others);
   steer(steering);
 
   // ── pictures ────────────────────────────────────────────────────────────────────────────────────────────────────
