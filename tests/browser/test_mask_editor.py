@@ -249,6 +249,43 @@ def test_two_fingers_zoom_and_leave_no_stroke(browser, page_url, tmp_path):
     assert not editor.mask().any()
 
 
+def test_a_pen_paints_wider_where_it_is_pressed_harder_and_the_stroke_is_undone_and_redone(browser, page_url, tmp_path):
+    editor = open_editor(browser, page_url, picture(tmp_path, 800, 600))
+    editor.set_size(60)
+    session = editor.page.context.new_cdp_session(editor.page)
+
+    def pen(kind: str, x: float, force: float) -> None:
+        where = dict(zip("xy", editor.client(x, 300), strict=True))
+        session.send("Input.dispatchMouseEvent", {
+            "type": kind, **where, "button": "left", "buttons": 1, "pointerType": "pen", "force": force, "clickCount": 1,
+        })  # fmt: skip
+
+    pen("mousePressed", 200, 0.25)
+    for x, force in ((300, 0.25), (400, 0.5), (500, 1.0), (600, 1.0)):
+        pen("mouseMoved", x, force)
+    pen("mouseReleased", 600, 0)
+    mask = editor.mask()
+    heights = [int(mask[:, x].sum()) for x in (250, 350, 450, 550)]
+    assert heights == pytest.approx([24, 36, 60, 60], abs=2)  # 0.2 + 0.8 * pressure of the brush's 60 pixels
+    png = editor.png()
+    editor.click("Undo")
+    assert not editor.mask().any()
+    editor.click("Redo")
+    assert editor.png() == png
+    editor.stroke(200, 100, 600, 100)  # a mouse feels nothing: the whole size
+    assert int(editor.mask()[:200, 400].sum()) == pytest.approx(60, abs=2)
+
+
+def test_one_finger_paints(browser, page_url, tmp_path):
+    editor = open_editor(browser, page_url, picture(tmp_path, 800, 600), has_touch=True)
+    session = editor.page.context.new_cdp_session(editor.page)
+    for kind, x in (("touchStart", 200), ("touchMove", 300), ("touchMove", 500), ("touchEnd", None)):
+        points = [] if x is None else [dict(zip("xy", editor.client(x, 300), strict=True))]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    mask = editor.mask()
+    assert mask[300, 210:490].all() and not mask[200].any()
+
+
 def test_the_mask_survives_tabs_and_a_reload_and_ends_with_another_picture(browser, page_url, tmp_path):
     editor = open_editor(browser, page_url, picture(tmp_path, 1024, 768))
     page = editor.page

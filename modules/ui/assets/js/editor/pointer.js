@@ -7,6 +7,9 @@ const { isTyping } = await import(`../dom.js${search}`);
 
 const PEN_ERASER = 32; // bit of `buttons`: the pen is turned round
 
+// From 0 to 1; null for mice and fingers, which feel none.
+const pressureOf = ({ pointerType, pressure }) => (pointerType === "pen" ? pressure : null);
+
 class Pointer {
   constructor(editor) {
     this.editor = editor;
@@ -49,7 +52,7 @@ class Pointer {
     const picks = event.altKey && editor.layer === "sketch";
     if (picks) editor.setTool("eyedropper");
     this.gesture = TOOLS[editor.tool](editor, erases);
-    this.gesture.begin(point, { straightFrom: event.shiftKey ? editor.lastPoint : null });
+    this.gesture.begin(point, { straightFrom: event.shiftKey ? editor.lastPoint : null, pressure: pressureOf(event) });
     if (!picks) editor.lastPoint = point;
   }
 
@@ -66,7 +69,7 @@ class Pointer {
       const parts = event.getCoalescedEvents?.() ?? [];
       for (const part of parts.length ? parts : [event]) {
         editor.lastPoint = editor.view.toImage(part.clientX, part.clientY);
-        this.gesture.move(editor.lastPoint);
+        this.gesture.move(editor.lastPoint, pressureOf(part));
       }
     }
     this.showBrush(editor.view.toImage(event.clientX, event.clientY));

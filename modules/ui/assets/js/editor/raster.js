@@ -125,15 +125,17 @@ export function union(one, other) {
   return [Math.min(one[0], other[0]), Math.min(one[1], other[1]), Math.max(one[2], other[2]), Math.max(one[3], other[3])];
 }
 
-// Paint the segments of a polyline from point number `from` on; a single point is a dot.
+// Paint the segments of a polyline from point number `from` on; a single point is a dot. A pen's stroke has `sizes`, one
+// a point: a segment is as wide as the point that ends it.
 function paintPolyline(raster, operation, from = 0) {
-  const { points, size } = operation;
+  const { points, sizes } = operation;
   const count = points.length / 2;
   const fill = raster.pen(operation);
-  if (count === 1) return paintSegment(raster, points[0], points[1], points[0], points[1], size, fill);
+  const sizeAt = (k) => sizes?.[k] ?? operation.size;
+  if (count === 1) return paintSegment(raster, points[0], points[1], points[0], points[1], sizeAt(0), fill);
   let touched = null;
   for (let k = Math.max(1, from); k < count; k += 1) {
-    touched = union(touched, paintSegment(raster, points[2 * k - 2], points[2 * k - 1], points[2 * k], points[2 * k + 1], size, fill));
+    touched = union(touched, paintSegment(raster, points[2 * k - 2], points[2 * k - 1], points[2 * k], points[2 * k + 1], sizeAt(k), fill));
   }
   return touched;
 }

@@ -1,24 +1,30 @@
 // What the pointer does: each tool turns a press, moves and a release into one operation of the layer in hand.
 //
-// A tool is `(editor, erases) → {begin(point, context), move(point), end(), cancel()}`; a new one is one more entry.
+// A tool is `(editor, erases) → {begin(point, context), move(point, pressure), end(), cancel()}`; a new one is one more
+// entry. `pressure` is a pen's, from 0 to 1; null for what feels none.
+
+const LIGHTEST = 0.2; // share of the brush's size that a pen paints which hardly touches
 
 const quarter = (value) => Math.round(value * 4) / 4; // enough for any brush, and short in JSON
 
 function painter(isEraser) {
   return (editor, erases) => {
     let stroke = null;
+    const sizeUnder = (pressure) => quarter(editor.size * (LIGHTEST + (1 - LIGHTEST) * pressure));
     return {
-      begin(point, { straightFrom }) {
+      begin(point, { straightFrom, pressure }) {
         const from = straightFrom ? [quarter(straightFrom.x), quarter(straightFrom.y)] : [];
         stroke = { kind: "stroke", size: editor.size, ...editor.paint(isEraser || erases), points: [...from, quarter(point.x), quarter(point.y)] };
+        if (pressure !== null) stroke.sizes = Array(stroke.points.length / 2).fill(sizeUnder(pressure));
         editor.paintTail(stroke, 0);
       },
-      move(point) {
+      move(point, pressure) {
         const { points } = stroke;
         const x = quarter(point.x);
         const y = quarter(point.y);
         if (points.at(-2) === x && points.at(-1) === y) return;
         points.push(x, y);
+        stroke.sizes?.push(sizeUnder(pressure));
         editor.paintTail(stroke, points.length / 2 - 1);
       },
       end() { editor.commit(stroke, { painted: true }); },
