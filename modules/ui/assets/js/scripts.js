@@ -31,6 +31,7 @@ export function attachScripts({ tab, scripts, host, props, watch, draftSoon }) {
       if (!rows.has(row)) rows.set(row, body.appendChild(element("div", { class: "fields" })));
       rows.get(row).append(label);
       if (one.suggestions) suggest(field, one, fields);
+      if (one.lines > 1) takeFiles(field);
     }
     if (swaps.length) {
       body.append(element("div", { class: "fields" }, ...swaps.map(({ label, fields: pairs }) => button(label, label, () => {
@@ -48,6 +49,20 @@ export function attachScripts({ tab, scripts, host, props, watch, draftSoon }) {
       write: (values) => { for (const [key, field] of fields) field.write(values[key] ?? field.described.default); },
     });
     return body;
+  }
+
+  // A text of several lines may come from a file: chosen with a button, or dropped on the box.
+  function takeFiles(field) {
+    const take = async (file) => { field.write((await file.text()).trim()); changed(); };
+    const file = element("input", { type: "file", accept: ".txt,.csv,text/*", hidden: true, "aria-label": "Load a text file",
+      onchange: () => { if (file.files[0]) take(file.files[0]); file.value = ""; } });
+    field.input.closest("label").after(icon("open", "Load a text file", () => file.click(), { class: "fill" }), file);
+    field.input.addEventListener("dragover", (event) => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); });
+    field.input.addEventListener("drop", (event) => {
+      if (!event.dataTransfer.files[0]) return;
+      event.preventDefault();
+      take(event.dataTransfer.files[0]);
+    });
   }
 
   // Offer the values that belong to another field's choice: one after another while typing, or all at once.
