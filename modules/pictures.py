@@ -90,6 +90,12 @@ class Pictures:
             return self._unwritten[result.id]
         raise FileNotFoundError(f"the picture {result.id} could not be written when it was made, and is lost now")
 
+    def folder(self, result: Result) -> Path | None:
+        """Where a picture's file lies; None for one that is in memory alone."""
+        if result.path is not None:
+            return (self._data_dir / result.path).parent
+        return self._blobs.folder_of(result.blob) if result.blob is not None else None
+
     def can_be_read(self, results: Sequence[Result]) -> bool:
         """Whether the files of all these pictures are still there."""
         try:

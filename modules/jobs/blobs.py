@@ -54,6 +54,10 @@ class BlobStore:
         """The content; raises FileNotFoundError when it was swept."""
         return self._path(digest).read_bytes()
 
+    def folder_of(self, digest: str) -> Path:
+        """The folder that holds a blob's file."""
+        return self._path(digest).parent
+
     def sweep(self, keep: Iterable[str], *, younger_than: float) -> int:
         """Delete every blob not in `keep` that was put before `younger_than` (seconds since 1970); returns how many."""
         kept = set(keep)

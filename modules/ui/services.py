@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from modules import batches
 from modules.databases import move_aside_if_damaged
-from modules.errors import InvalidImage, UnknownName
+from modules.errors import InvalidImage, NotPermitted, UnknownName
 from modules.images.data import ImageData
 from modules.infotext.paste import Pasted
-from modules.jobs.record import JobState, Result
+from modules.jobs.record import JobState, Result, login_of
+from modules.outputs import opening
 from modules.outputs.folders import asked_folder
 from modules.postprocessing.operations import OPERATIONS
 from modules.prompts.counter import count_tokens
@@ -21,6 +22,7 @@ from modules.prompts.styles import Style
 from modules.prompts.tokenizer import clip_tokenizer
 from modules.sampling.sampler import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from modules.settings.saving import SavingOptions
 from modules.ui.controls import GENERATION_TABS, SAME_CHECKPOINT, SAME_SAMPLER, SAME_SCHEDULE
 from modules.ui.defaults import PageDefaults
 from modules.ui.drafts import DraftStore
@@ -106,6 +108,28 @@ class Services:
         return asked_folder(
             named, app.data_dir, app.flags, owner=owner, is_administrator=trusted, must_exist=must_exist
         )
+
+    @property
+    def why_no_folder(self) -> str:
+        """Why the page cannot open folders of this machine; "" when it can, for whoever sits at it."""
+        return opening.why_not(self._app.flags)
+
+    def open_folder(self, tab: str, job_id: str, picture_id: str, owner: str) -> None:
+        """Open the folder of a tab's pictures, or of one picture: `open_dir_button_choice`. Raises WebuiError."""
+        if problem := self.why_no_folder:
+            raise NotPermitted(problem)
+        opening.show(self._folder_to_open(tab, job_id, picture_id, owner))
+
+    def _folder_to_open(self, tab: str, job_id: str, picture_id: str, owner: str) -> Path:
+        app, choice = self._app, self.settings.open_dir_button_choice
+        if choice != "Output Root" and app.find_job(job_id, owner) is not None:
+            for result in app.queue.results(job_id):
+                is_saved = result.path is not None
+                folder = app.pictures.folder(result) if is_saved or choice == "Subdirectory (even temp dir)" else None
+                if result.id == picture_id and folder is not None:
+                    return folder
+        options = SavingOptions.of(self.settings.model_dump())
+        return app.outputs.folder("img2img" if tab == "inpaint" else tab, options, owner=login_of(owner))
 
     def paste(self, infotext: str, tab: str) -> Pasted:
         """What an infotext asks for on a tab."""

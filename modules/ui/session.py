@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import gradio as gr
 
 OWNER_HEADER = "x-webui-owner"  # written by modules/api/gate.py; what a client sends under it is thrown away there
 BROWSER_COOKIE = "webui_browser"  # drawn by assets/js/main.js; only tells one person's browsers apart
+
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,14 @@ def is_administrator(request: gr.Request) -> bool:
     if request.headers.get(ADMIN_HEADER):
         return True
     return not session_of(request).owner.startswith("user:") and not is_public(request)
+
+
+def is_at_this_machine(request: gr.Request) -> bool:
+    """Whether the asker's browser runs on the machine that the server runs on, with nobody in between."""
+    host = urlsplit(f"//{request.headers.get('host') or ''}").hostname
+    is_forwarded = any(request.headers.get(name) for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+    client = request.client.host if request.client else ""
+    return host in LOOPBACK and client in LOOPBACK and not is_forwarded
 
 
 def is_public(request: gr.Request) -> bool:

@@ -127,6 +127,35 @@ def test_search_and_filters_find_pictures_and_outlive_a_reload(page):
     page.wait_for_function(f"() => {GALLERY}.pages.total === {COUNT}")
 
 
+def test_a_picture_is_found_by_its_file_name_its_seed_and_its_tag(page):
+    box = page.get_by_role("searchbox", name="Search prompts, tags, seeds, file names")
+    for text, name in (("00003-1003.png", "00003-1003.png"), ("1007", "00007-1007.png")):
+        box.fill(text)
+        page.wait_for_function(f"() => {GALLERY}.pages.total === 1 && {GALLERY}.tile?.name === '{name}'")
+    page.fill(".gallery .tagging input", "to print")
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => {GALLERY}.tile.tags.includes('to print')")
+    box.fill("print fox -1003")
+    page.wait_for_function(f"() => {GALLERY}.pages.total === 1 && {GALLERY}.tile?.name === '00007-1007.png'")
+
+
+def test_a_picture_that_cannot_be_thrown_away_stays_and_the_reason_is_said(page, gallery_server):
+    folder = gallery_server.data.parent / "old" / "txt2img-images" / "2023-05-01"
+    trash = folder / ".trash"
+    moved = trash.rename(folder / ".trash-moved") if trash.exists() else None
+    trash.write_text("no folder")
+    page.focus(".gallery .grid")
+    page.keyboard.press("Home")
+    name = page.evaluate(f"{GALLERY}.tile.name")
+    page.keyboard.press("Delete")
+    page.locator(".webui-toast.error", has_text=f"{name} cannot be moved to the trash").wait_for()
+    assert page.evaluate(f"[{GALLERY}.pages.total, {GALLERY}.tile.name]") == [COUNT, name]
+    assert (folder / name).exists()
+    trash.unlink()
+    if moved:
+        moved.rename(trash)
+
+
 def test_the_picture_in_focus_is_described_as_text_and_served_with_its_metadata(page):
     page.locator(".gallery .tile").first.click()
     facts = page.locator(".gallery .facts")
@@ -159,10 +188,10 @@ def test_keys_mark_rate_delete_and_bring_back(page, gallery_server):
     page.keyboard.press("f")
     page.keyboard.press("4")
     page.wait_for_function(
-        "() => document.querySelector('.gallery .tile.focused.favourite .stars').textContent === '★★★★'"
+        "() => document.querySelector('.gallery .tile.focused.favourite .stars')?.textContent === '★★★★'"
     )
     page.keyboard.press("2")
-    page.wait_for_function("() => document.querySelector('.gallery .tile.focused .stars').textContent === '★★'")
+    page.wait_for_function("() => document.querySelector('.gallery .tile.focused .stars')?.textContent === '★★'")
     page.keyboard.press("Delete")
     page.wait_for_function(f"() => {GALLERY}.pages.total === {COUNT - 1} && {GALLERY}.tile?.name === '{second}'")
     assert not (gallery_server.data.parent / "old" / "txt2img-images" / "2023-05-01" / first).exists()

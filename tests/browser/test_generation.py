@@ -86,6 +86,29 @@ def test_txt2img_makes_a_saved_picture_with_its_parameters(browser, server):
     assert stage.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [128, 128]
 
 
+def test_the_folder_button_opens_the_folder_of_the_picture_on_the_servers_machine(browser, server):
+    page = open_page(browser, server)
+    opened = Path(server.data) / "opened"
+
+    def open_folder(number: int) -> Path:
+        with page.expect_response(lambda answer: "open_folder" in (answer.request.post_data or "")):
+            page.click("#txt2img_open_folder")
+        folders = opened.read_text().splitlines()
+        assert len(folders) == number
+        return Path(folders[-1])
+
+    root = Path(server.data) / "outputs/txt2img-images"
+    root.mkdir(parents=True, exist_ok=True)
+    assert open_folder(1) == root, "no picture is chosen yet"
+    fill(page, "txt2img", "steps", "2")
+    (picture,) = generate(page, "txt2img")
+    assert open_folder(2) == (Path(server.data) / picture["saved"]).parent
+    options = f"{server.url}/sdapi/v1/options"
+    assert page.request.post(options, data={"open_dir_button_choice": "Output Root"}).ok
+    assert open_folder(3) == root
+    assert page.request.post(options, data={"open_dir_button_choice": "Subdirectory"}).ok
+
+
 def test_generate_never_blocks_and_jobs_wait_their_turn(browser, server):
     page = open_page(browser, server)
     fill(page, "txt2img", "steps", "20")

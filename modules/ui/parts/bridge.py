@@ -15,7 +15,7 @@ import gradio as gr
 
 from modules.errors import WebuiError
 from modules.infotext.files import read_metadata
-from modules.ui.session import is_administrator, session_of
+from modules.ui.session import is_administrator, is_at_this_machine, session_of
 
 if TYPE_CHECKING:
     from modules.ui.services import Services
@@ -33,12 +33,14 @@ SCRIPT_SETTINGS = (
 )  # fmt: skip
 """Settings that scripts in the browser go by."""
 
+AT_ANOTHER_MACHINE = "folders open on the machine that the server runs on, and this page is open on another one"
+
 
 def bridge(services: Services) -> gr.HTML:
     """The (invisible) component; its `draft` event comes half a second after the last change of anything."""
     settings = services.settings
     return gr.HTML(
-        {key: getattr(settings, key) for key in SCRIPT_SETTINGS},
+        {**{key: getattr(settings, key) for key in SCRIPT_SETTINGS}, "why_no_folder": services.why_no_folder},
         elem_id="webui_bridge",
         html_template="<div hidden></div>",
         js_on_load=("window.webuiReady.then((webui) => webui.attachBridge({server, trigger, props}));['draft'];"),
@@ -99,6 +101,16 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
     def prompt_names(values: dict[str, Any]) -> dict[str, Any]:
         return services.prompt_names()
 
+    def open_folder(values: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        if not is_at_this_machine(request):
+            return {"error": AT_ANOTHER_MACHINE}
+        tab, job, picture = (str(values.get(key) or "") for key in ("tab", "job", "picture"))
+        try:
+            services.open_folder(tab, job, picture, session_of(request).owner)
+        except WebuiError as error:
+            return {"error": str(error)}
+        return {}
+
     def list_styles(values: dict[str, Any]) -> dict[str, Any]:
         return {"styles": services.list_styles()}
 
@@ -120,5 +132,5 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
 
     return [
         list_styles, save_style, delete_style, put_picture, get_picture, put_document, get_document, count_tokens,
-        get_localization, read_infotext, prompt_names,
+        get_localization, read_infotext, prompt_names, open_folder,
     ]  # fmt: skip

@@ -60,6 +60,7 @@ export function createBridge() {
     promptNames: async () => call("prompt_names", {}),
     readInfotext: async (data) => call("read_infotext", { data }),
     localization: async () => call("get_localization", {}),
+    openFolder: async (what) => call("open_folder", what),
     countTokens: async (texts) => call("count_tokens", texts),
   };
 }

@@ -24,7 +24,7 @@ const webui = {
 
   attachPanel({ tab, element, props, watch, trigger }) {
     const host = element.querySelector(".webui-panel");
-    const panel = new Panel({ tab, host, feed, config: bridge.config, trigger, send: webui.send, workOn: webui.workOn });
+    const panel = new Panel({ tab, host, feed, config: bridge.config, trigger, send: webui.send, workOn: webui.workOn, openFolder: bridge.openFolder });
     panels.set(tab, panel);
     panel.show(props.value);
     watch("value", () => panel.show(props.value));

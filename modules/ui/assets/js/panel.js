@@ -1,7 +1,7 @@
 // The live panel of one tab: progress, preview, pictures, their infotext, and what can be done with them.
 
 const search = new URL(import.meta.url).search;
-const { element, button, icon } = await import(`./dom.js${search}`);
+const { element, button, icon, toast } = await import(`./dom.js${search}`);
 const { call } = await import(`./http.js${search}`);
 const { isOver } = await import(`./jobs.js${search}`);
 const { openLightbox } = await import(`./lightbox.js${search}`);
@@ -11,6 +11,7 @@ const JOBS_KEPT = 8; // finished jobs whose pictures stay in the strip
 const LOOK_MS = 1000;
 const SOURCE_TABS = ["img2img", "inpaint"];
 const TITLE = document.title;
+const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
 
 export function clock(seconds) {
   if (seconds === null || seconds === undefined) return "";
@@ -22,8 +23,8 @@ export function clock(seconds) {
 }
 
 export class Panel {
-  constructor({ tab, host, feed, config, trigger, send, workOn }) {
-    Object.assign(this, { tab, feed, config, trigger, send, workOn });
+  constructor({ tab, host, feed, config, trigger, send, workOn, openFolder }) {
+    Object.assign(this, { tab, feed, config, trigger, send, workOn, openFolder });
     this.ids = []; // this tab's jobs, oldest first
     this.answers = 0; // to Generate
     this.refusal = null; // what the last one was refused for
@@ -53,7 +54,9 @@ export class Panel {
     this.infotext = element("div", { class: "infotext", tabIndex: 0, role: "region", "aria-label": "Generation parameters" });
     this.timing = element("div", { class: "timing" });
     const act = (run) => () => { if (this.selected) run(this.selected); };
+    this.folder = this.folderButton();
     this.actions = element("div", { class: "actions", role: "toolbar", "aria-label": "Picture actions" },
+      this.folder,
       icon("save", "Download the file as saved, metadata included", act((image) => this.download(image)), { id: `${this.tab}_save` }),
       icon("zip", "Download all pictures of this job as a ZIP archive", act((image) => this.downloadAll(image)), { id: `${this.tab}_save_zip` }),
       icon("copy", "Copy the parameters", act((image) => navigator.clipboard?.writeText(image.infotext))),
@@ -69,6 +72,13 @@ export class Panel {
       this.actions, this.infotext, this.timing, this.queue);
     host.replaceChildren(this.root);
     this.draw();
+  }
+
+  // Opens the folder on the machine that the server runs on: for whoever sits there, and says why not for others.
+  folderButton() {
+    const why = LOOPBACK.includes(location.hostname) ? this.config.why_no_folder : "this page is open on another machine than the server";
+    const open = () => this.openFolder({ tab: this.tab, job: this.selected?.job, picture: this.selected?.id }).catch((error) => toast(error.message, "error"));
+    return icon("open", why ? `Folders cannot be opened here: ${why}` : "Open the folder of the pictures", open, { id: `${this.tab}_open_folder`, disabled: Boolean(why) });
   }
 
   // What can be done with a result that was made from a picture.
@@ -183,8 +193,7 @@ export class Panel {
     this.compare?.setAttribute("aria-pressed", String(this.beforeAfter.isOn));
     this.picture.alt = image ? `Generated picture, seed ${image.seed}` : "Preview";
     this.infotext.textContent = image?.infotext ?? "";
-    this.actions.classList.toggle("off", !image);
-    for (const action of this.actions.children) action.disabled = !image;
+    for (const action of this.actions.children) if (action !== this.folder) action.disabled = !image;
     const job = image && this.feed.jobs.get(image.job);
     const facts = [];
     if (job?.finished && job.started) facts.push(`Time taken: ${(job.finished - job.started).toFixed(1)} sec.`);
