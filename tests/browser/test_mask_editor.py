@@ -256,9 +256,8 @@ def test_a_pen_paints_wider_where_it_is_pressed_harder_and_the_stroke_is_undone_
 
     def pen(kind: str, x: float, force: float) -> None:
         where = dict(zip("xy", editor.client(x, 300), strict=True))
-        session.send("Input.dispatchMouseEvent", {
-            "type": kind, **where, "button": "left", "buttons": 1, "pointerType": "pen", "force": force, "clickCount": 1,
-        })  # fmt: skip
+        pressed = {"button": "left", "buttons": 1, "pointerType": "pen", "force": force}
+        session.send("Input.dispatchMouseEvent", {"type": kind, **where, **pressed})
 
     pen("mousePressed", 200, 0.25)
     for x, force in ((300, 0.25), (400, 0.5), (500, 1.0), (600, 1.0)):

@@ -169,7 +169,7 @@ def test_a_script_runs_with_the_arguments_on_the_page_and_they_survive_a_reload(
     page.select_option("#txt2img_script_list", "Prompts from file or textbox")
     prompts = {"name": "prompts.txt", "mimeType": "text/plain", "buffer": b"a duck\na house\n"}
     page.locator("#txt2img_scripts input[type=file]").set_input_files(prompts)
-    assert page.input_value("#txt2img_scripts textarea") == "a duck\na house"
+    page.wait_for_function("() => document.querySelector('#txt2img_scripts textarea').value === 'a duck\\na house'")
     generate(page, "txt2img", 2)
     assert [picture["infotext"].split("\n")[0] for picture in pictures(page, "txt2img")] == ["a duck", "a house"]
     wait_until_kept(page)
