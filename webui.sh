@@ -182,7 +182,7 @@ no_network() {
 wanted_stamp() {
     local gpu=none
     [ -e /proc/driver/nvidia/version ] && gpu=nvidia
-    printf '%s|%s|%s' "$(cksum <"$here/requirements.txt")" "$gpu" "${TORCH_COMMAND:-}"
+    printf '%s|%s|%s' "$(cat -- "$here/requirements.txt" "$here/constraints.txt" | cksum)" "$gpu" "${TORCH_COMMAND:-}"
 }
 
 is_as_wanted() { [ -x "$python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }

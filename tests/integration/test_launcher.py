@@ -23,7 +23,7 @@ def clone(tmp_path):
     """The program under a path with spaces, with the environment that runs the tests marked as installed."""
     folder = tmp_path / "my web ui"
     folder.mkdir()
-    for name in ("webui.sh", "webui.py", "requirements.txt", "requirements-test.txt"):
+    for name in ("webui.sh", "webui.py", "requirements.txt", "constraints.txt", "requirements-test.txt"):
         shutil.copy2(ROOT / name, folder / name)
     for name in ("modules", "extensions"):
         (folder / name).symlink_to(ROOT / name)
@@ -32,7 +32,7 @@ def clone(tmp_path):
     (bin_folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (bin_folder / "python").chmod(0o755)
     gpu = "nvidia" if Path("/proc/driver/nvidia/version").exists() else "none"
-    requirements = (folder / "requirements.txt").read_bytes()
+    requirements = b"".join((folder / name).read_bytes() for name in ("requirements.txt", "constraints.txt"))
     count = subprocess.run(["cksum"], input=requirements, capture_output=True, check=True).stdout
     (folder / "venv" / ".webui-installed").write_text(f"{count.decode().strip()}|{gpu}|")
     return folder
