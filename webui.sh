@@ -29,6 +29,7 @@ python="$venv/bin/python" # venv_dir=-: see set_up
 stamps="$venv"
 [ "$venv" = - ] && stamps="$here/cache"
 cpu_wheels="https://download.pytorch.org/whl/cpu"
+old_card_wheels="https://download.pytorch.org/whl/cu126"
 
 fail() {
     printf 'webui.sh: %s\n' "$1" >&2
@@ -90,6 +91,15 @@ release_lock() {
 }
 
 has_nvidia() { [ -e /proc/driver/nvidia/version ] || { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }; }
+
+# Whether an NVIDIA card is older than Volta (GTX 9xx, GTX 10xx): of today's builds only those for CUDA 12.6 have code
+# for them, and none for Blackwell (10.0 and above), which therefore wins where both are in one machine.
+has_old_card() {
+    nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null |
+        awk -F. '/^ *[0-9]+[.][0-9]/ { if ($1 < 7) old = 1; if ($1 >= 10) new = 1 } END { exit !(old && !new) }'
+}
+
+has_amd() { [ -e /dev/kfd ]; }
 
 # ── Python ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -154,6 +164,9 @@ install_torch() {
         local words=() word
         while IFS= read -r word; do words+=("$word"); done < <(printf '%s' "$TORCH_COMMAND" | xargs -n1 printf '%s\n')
         step "$python" -m "${words[@]}" || fail "TORCH_COMMAND failed: $TORCH_COMMAND"
+    elif has_nvidia && [ "$(uname -s)-$(uname -m)" = "Linux-x86_64" ] && has_old_card; then
+        say "Installing PyTorch for older NVIDIA cards (about 3 GB) …"
+        pip_wheels --extra-index-url "$old_card_wheels" torch==2.10.0+cu126 torchvision==0.25.0+cu126 || no_network "PyTorch"
     elif has_nvidia && [ "$(uname -s)-$(uname -m)" = "Linux-x86_64" ]; then
         say "Installing PyTorch for NVIDIA cards, with xformers (about 3 GB) …"
         # this build of xformers is made for exactly this PyTorch
@@ -168,6 +181,7 @@ install_torch() {
         pip_wheels torch==2.13.0 || no_network "PyTorch"
     else
         say "Installing PyTorch for the CPU: no NVIDIA card was found …"
+        has_amd && say "There is an AMD card. To use it, copy webui-user.sh.example to webui-user.sh, take the # away from its line for ROCm, and start again."
         pip_wheels --retries 1 --timeout 15 --quiet torch==2.13.0+cpu 2>/dev/null ||
             { answers_quickly "$cpu_wheels" && pip_wheels --extra-index-url "$cpu_wheels" torch==2.13.0+cpu; } ||
             pip_wheels torch==2.13.0 || no_network "PyTorch"

@@ -31,6 +31,7 @@ from modules.models.device import DevicePolicy
 from modules.models.embeddings import EmbeddingStore
 from modules.models.hashes import FileFacts, sha256
 from modules.models.manager import ModelManager
+from modules.models.memory import card_usage, is_broken_device
 from modules.models.places import ModelFolders
 from modules.settings.stable_diffusion import GenerationOptions
 from modules.upscaling.catalog import Upscalers
@@ -62,7 +63,8 @@ class WorkerMachine:
             hash_of=None if setup["flags"].get("no_hashing") else lambda path: facts.computed("sha256", path, sha256),
         )
         self.captioner: Captioner | None = None
-        self.worker: Worker = LocalWorker(self.engine, close=self.unload)
+        self.is_broken = False
+        self.worker: Worker = LocalWorker(self.engine, close=self.unload, on_failure=self.note_failure)
         self.calls: dict[str, Callable[..., Any]] = {
             "load": self.load,
             "unload": self.unload,
@@ -72,6 +74,10 @@ class WorkerMachine:
             "create_embedding": self.create_embedding,
             "create_hypernetwork": self.create_hypernetwork,
         }
+
+    def note_failure(self, error: BaseException) -> None:
+        """See `worker_main.Machine`."""
+        self.is_broken = self.is_broken or is_broken_device(error)
 
     def report(self) -> dict[str, Any]:
         """What the front shows of this worker; quick, and safe to call while a job runs."""
@@ -135,7 +141,7 @@ class WorkerMachine:
 
     def upscale(self, image: str, upscaler: str, scale: float, tile: int, overlap: int, ldsr_steps: int = 100) -> str:
         """A picture by an upscaler that is a network; pictures as base64 text."""
-        device = str(self.manager.choice.device)
+        device = str(self.manager.device_for("esrgan"))
         self.catalog.refresh()  # networks that came since
         upscalers = Upscalers.of(
             self.catalog, tile=tile, overlap=overlap, device=device, models=self.manager, ldsr_steps=ldsr_steps
@@ -147,20 +153,17 @@ class WorkerMachine:
         """A picture (base64 text) in words, by the BLIP model in a folder; raises ModelFileBroken."""
         captioner = self.captioner
         if captioner is None or captioner.folder != Path(folder):
-            captioner = Captioner(Path(folder), self.manager.choice.device)
+            captioner = Captioner(Path(folder), self.manager.device_for("interrogate"))
         self.captioner = captioner if keep else None
         picture = ImageData.from_base64(image).open()
         return captioner.describe(picture, beams=beams, shortest=shortest, longest=longest)
 
     def memory(self) -> dict[str, Any]:
         """A1111's `/sdapi/v1/memory`, as bytes."""
-        return {"ram": ram(), "cuda": cuda()}
+        return {"ram": ram(), "cuda": cuda(self.manager.choice.device)}
 
     def _memory_in_short(self) -> dict[str, Any]:
-        used = total = None
-        if torch.cuda.is_available():
-            free, total = torch.cuda.mem_get_info()
-            used = total - free
+        used, total = card_usage(self.manager.choice.device) or (None, None)
         return {
             "ram_used": psutil.Process().memory_info().rss,
             "ram_total": psutil.virtual_memory().total,
@@ -176,12 +179,12 @@ def ram() -> dict[str, int]:
     return {"free": total - used, "used": used, "total": total}
 
 
-def cuda() -> dict[str, Any]:
+def cuda(device: torch.device) -> dict[str, Any]:
     """A1111's numbers of the CUDA allocator, or why there are none."""
-    if not torch.cuda.is_available():
+    if device.type != "cuda":
         return {"error": "unavailable"}
-    free, total = torch.cuda.mem_get_info()
-    numbers = torch.cuda.memory_stats()
+    free, total = torch.cuda.mem_get_info(device)
+    numbers = torch.cuda.memory_stats(device)
 
     def counter(name: str) -> dict[str, int]:
         return {"current": numbers[f"{name}.all.current"], "peak": numbers[f"{name}.all.peak"]}

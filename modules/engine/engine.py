@@ -55,7 +55,7 @@ class Engine:
             return self.upscalers
         settings = plan.saving.options
         tile, overlap = settings.get("ESRGAN_tile", 192), settings.get("ESRGAN_tile_overlap", 8)
-        device = str(self.manager.choice.device)
+        device = str(self.manager.device_for("esrgan"))
         return Upscalers.of(
             self.catalog,
             tile=int(tile),

@@ -46,7 +46,9 @@ from modules.images.resize import Upscaler
 from modules.infotext.write import grid_infotext
 from modules.jobs.worker import Control, ControlSource
 from modules.models.adapters.patch import AdapterReport
+from modules.models.device import has_float8
 from modules.models.loaded import LoadedModel
+from modules.models.memory import begin_peak, peak_bytes
 from modules.networks.hypertile import tiled_attention
 from modules.networks.token_merging import merged_tokens
 from modules.sampling.noise import ImageNoise
@@ -89,8 +91,7 @@ class Job:
         plan = self.plan
         if self.engine.catalog is not None:
             self.engine.catalog.refresh()  # LoRAs and embeddings that came since the last job
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        begin_peak(self.engine.manager.choice.device)
         if self.before is None:
             yield JobStarted(total_steps=self._total_steps, total_images=len(plan.images))
         first = self.before.batches if self.before is not None else 0
@@ -152,7 +153,7 @@ class Job:
 
     @property
     def _peak_memory_bytes(self) -> int:
-        now = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        now = peak_bytes(self.engine.manager.choice.device)
         return max(now, self.before.peak_memory_bytes if self.before is not None else 0)
 
     def _batch(
@@ -191,6 +192,8 @@ class Job:
         if not manager.is_loaded(ref, self.plan.options):
             yield ModelLoading(title=ref.title)
         model = held.enter_context(manager.use(ref, vae, self.plan.options))
+        if not has_float8(model.device):
+            self.facts.entries["FP8 weight"] = None
         held.callback(self.networks.release, model)
         held.enter_context(model.tiled() if self.plan.tiling else nullcontext())
         held.enter_context(tiled_attention(model.vae, hypertile.of_vae(self.plan), seed=self.plan.images[0].seed))
@@ -338,7 +341,7 @@ class Job:
         merging = self.plan.token_merging_ratio(hires=hires)
         tiling = hypertile.of_pass(self.plan, guidance.model, hires=hires)
         tiled = tiled_attention(unet, tiling, seed=self.plan.images[0].seed, size=tuple(start.shape[-2:]))
-        with merged_tokens(unet, merging), tiled:
+        with merged_tokens(unet, merging, device=guidance.model.device), tiled:
             while True:
                 wish = self.control.take()
                 if wish in (Control.SKIP, Control.INTERRUPT):

@@ -26,9 +26,16 @@ class Generates(Protocol):
 class LocalWorker:
     """Runs plans on an engine and turns whatever it raises into a JobFailed that a person can read."""
 
-    def __init__(self, engine: Generates, *, close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Generates,
+        *,
+        close: Callable[[], None] = lambda: None,
+        on_failure: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
         self._engine = engine
         self._close = close
+        self._on_failure = on_failure
 
     @property
     def is_asked(self) -> bool:
@@ -41,6 +48,7 @@ class LocalWorker:
             for last in self._engine.generate(plan, control, so_far):
                 yield last
         except Exception as error:  # the boundary: whatever an engine raises ends this job, not the worker
+            self._on_failure(error)
             yield failure(error)
             return
         if not isinstance(last, JobDone | JobFailed | JobPaused):

@@ -32,6 +32,9 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _BEGIN = "import gc, runpy, sys; gc.disable(); runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
 """`python -m MODULE`, and no looking for garbage while PyTorch and its company are loaded (a fifth of that time)."""
 
+_FALL_BACK = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+"""What Apple's GPUs have no kernel for is computed on the processor (as A1111 starts on Macs)."""
+
 _POLL_S = 0.05  # how long an interrupt may take to be passed on
 
 
@@ -51,7 +54,13 @@ class WorkerProcess:
         module: str = "modules.worker",
         patience_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        environment = {**_patient_threads(), **os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **_patient_threads(),
+            **_FALL_BACK,
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
         with _held_back(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._process = subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", "-c", _BEGIN, module],

@@ -30,10 +30,18 @@ BEAT_S = 2.0
 
 
 class Machine(Protocol):
-    """What the process is built around: a worker, functions to call between jobs, and what to report."""
+    """What the process is built around: a worker, functions to call between jobs, and what to report.
+
+    `is_broken`: the device fails from now on whatever is asked of it, and only a new process helps.
+    """
 
     worker: Worker
     calls: dict[str, Callable[..., Any]]
+    is_broken: bool
+
+    def note_failure(self, error: BaseException) -> None:
+        """Hears every error of a job or call."""
+        ...
 
     def report(self) -> dict[str, Any]:
         """ "model", "device", "dtype", "attention", "memory" as they are now; quick, called from another thread."""
@@ -67,6 +75,9 @@ class Service:
                 self._run(message)
             else:
                 self._call(message)
+            if self._machine.is_broken:
+                log.error("the device cannot be used any more after this error")
+                os._exit(1)  # the front starts another process; a job that it has sent meanwhile is tried again there
         self._closing.set()
         self._machine.worker.close()
 
@@ -110,6 +121,7 @@ class Service:
             value = self._machine.calls[message["name"]](**message["arguments"])
             reply = {"value": value}
         except Exception as error:  # the boundary: a failing call is answered, the worker goes on
+            self._machine.note_failure(error)
             failed = failure(error)
             reply = {"error": failed.error, "message": failed.message}
         self._become("ready", reply.get("message", "") if message["name"] == "load" else "")

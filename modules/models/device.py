@@ -62,8 +62,8 @@ class DevicePolicy:
         """The policy among the command line's flags by name (Any: of every kind); others do not concern it."""
         given = {field.name: flags[field.name] for field in fields(cls) if field.name in flags}
         if isinstance(device := given.get("device_id"), str):
-            if not device.isdigit():
-                raise InvalidRequest(f'--device-id "{device}": give the number of a CUDA device, such as 0')
+            if not device.isdecimal():
+                raise InvalidRequest(f'--device-id "{device}": give the number of a graphics card, such as 0')
             given["device_id"] = int(device)
         return cls(**given | {"use_cpu": tuple(given.get("use_cpu") or ())})
 
@@ -101,6 +101,8 @@ def choose(policy: DevicePolicy) -> DeviceChoice:
         why_others = "text encoder and VAE in float32: they run once a picture, and bfloat16 would show as banding"
     elif policy.no_half_vae and half != torch.float32:
         vae, why_others = torch.float32, "VAE in float32: --no-half-vae was given"
+    elif device.type == "mps" and half == torch.float16 and policy.precision != "half":
+        vae, why_others = torch.float32, "VAE in float32: A1111 starts with --no-half-vae on Macs, and so do we"
     why_upcast = ""
     if policy.upcast_sampling:
         why_upcast = "samplers compute in float32 around the network whatever its type: --upcast-sampling adds nothing"
@@ -108,21 +110,83 @@ def choose(policy: DevicePolicy) -> DeviceChoice:
     return DeviceChoice(device, unet_dtype=half, text_dtype=text, vae_dtype=vae, reasons=reasons)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether networks can run in bfloat16 there; NVIDIA cards before Ampere only store it."""
+    import torch
+
+    if device.type == "cuda" and torch.version.hip is None:
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return True
+
+
+def has_float8(device: torch.device) -> bool:
+    """Whether tensors of 8-bit floats can be kept there, and widened; Apple's GPUs do not know them at all."""
+    return device.type != "mps"
+
+
 def _device(policy: DevicePolicy) -> tuple[torch.device, str]:
     import torch
 
     if {"all", "sd"} & set(policy.use_cpu):
         return torch.device("cpu"), "CPU: --use-cpu was given"
+    index = policy.device_id or 0
     if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        index = policy.device_id or 0
-        if index >= count:
-            raise InvalidRequest(f"--device-id {index}: this machine has {count} CUDA devices, numbered from 0")
-        return torch.device("cuda", index), f"CUDA device {index}: {torch.cuda.get_device_name(index)}"
+        device = _numbered("cuda", index, torch.cuda.device_count())
+        name = torch.cuda.get_device_name(device)
+        if torch.version.hip is not None:
+            return device, f"AMD card {index}: {name}"
+        if (why_not := _without_kernels(device, name)) is not None:
+            return torch.device("cpu"), f"CPU: {why_not}"
+        return device, f"CUDA device {index}: {name}"
+    if torch.xpu.is_available():
+        device = _numbered("xpu", index, torch.xpu.device_count())
+        return device, f"Intel card {index}: {torch.xpu.get_device_name(device)}"
     if torch.backends.mps.is_available():
         return torch.device("mps"), "Apple GPU (MPS)"
-    why = "no GPU was found" if torch.version.cuda is None else "torch was built for CUDA but finds no device"
-    return torch.device("cpu"), f"CPU: {why}"
+    return torch.device("cpu"), f"CPU: {_why_no_gpu()}" + (", --device-id has no effect" if policy.device_id else "")
+
+
+def _numbered(kind: str, index: int, count: int) -> torch.device:
+    import torch
+
+    if index >= count:
+        there = {"cuda": "CUDA", "xpu": "Intel"}[kind]
+        raise InvalidRequest(f"--device-id {index}: this machine has {count} {there} devices, numbered from 0")
+    return torch.device(kind, index)
+
+
+def _without_kernels(device: torch.device, name: str) -> str | None:
+    """Why this build of PyTorch cannot compute on an NVIDIA card; None where it can.
+
+    Machine code for x.y runs on every x.z with z >= y, as NVIDIA promises; builds carry it for some x.y only, and their
+    makers drop old cards. "compute_…" is code that the driver compiles for any newer card.
+    """
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(device)
+    built = [entry.rstrip("af").split("_") for entry in torch.cuda.get_arch_list()]  # "sm_86", "sm_90a", "compute_120"
+    codes = [(kind, *divmod(int(number), 10)) for kind, number in built]
+    if not codes or any(kind == "compute" and (x, y) <= (major, minor) for kind, x, y in codes):
+        return None
+    if any(x == major and y <= minor for kind, x, y in codes if kind == "sm"):
+        return None
+    there = ", ".join(f"{x}.{y}" for x, y in sorted({(x, y) for _, x, y in codes}))
+    if (major, minor) < min((x, y) for _, x, y in codes):
+        what = "./webui.sh --reinstall-torch installs the build for older cards"
+    else:
+        what = "name a newer build with TORCH_COMMAND in webui-user.sh"
+    card = f"{name} has compute capability {major}.{minor}"
+    return f"{card}, and PyTorch {torch.__version__} has code for {there} only; {what}"
+
+
+def _why_no_gpu() -> str:
+    import torch
+
+    for kind in ("cuda", "hip", "xpu"):
+        if getattr(torch.version, kind, None) is not None:
+            kind = {"cuda": "CUDA", "hip": "ROCm", "xpu": "Intel cards"}[kind]
+            return f"PyTorch was built for {kind} but finds no device (is its driver there, and new enough?)"
+    return "no GPU was found"
 
 
 def _half_type(device: torch.device) -> tuple[torch.dtype, str]:
@@ -132,7 +196,8 @@ def _half_type(device: torch.device) -> tuple[torch.dtype, str]:
         name = torch.cuda.get_device_name(device)
         if "GTX 16" in name:
             return torch.float32, f"float32: {name} computes NaN in float16"
-        return torch.float16, "float16: twice as fast and half as large as float32 on this GPU"
+    if device.type in ("cuda", "xpu"):
+        return torch.float16, "float16: half the memory of float32, and faster on most cards"
     if device.type == "mps":
         return torch.float16, "float16: half the memory on this GPU"
     flags = _cpu_flags()

@@ -1,9 +1,10 @@
 """What a model does when memory runs out: the same work with less of it at a time, rung by rung, and it is said.
 
-The network: other models leave the device, attention in slices, half of the batch at a time (down to one row: prompt
-and negative prompt apart), one network on the device at a time, layer by layer. The VAE: other models leave, tiles
-sized by what is free, one network at a time, smaller tiles. Each rung is tried once. What was needed is remembered with
-the size of the run: one at least that large begins there, a smaller one begins without.
+Moving it to the device: other models leave, one network at a time. The network: other models leave the device,
+attention in slices, half of the batch at a time (down to one row: prompt and negative prompt apart), one network on the
+device at a time, layer by layer. The VAE: other models leave, tiles sized by what is free, one network at a time,
+smaller tiles. Each rung is tried once. What was needed is remembered with the size of the run: one at least that large
+begins there, a smaller one begins without. Where the device has no memory of its own, others are dropped.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Means:
 class Run:
     """A run of a network: `rows` in the batch, `size` in cells of latents over all rows, the longest `side` in pixels.
 
-    `bytes_for(side)` is about what a square of so many pixels takes (the VAE only).
+    `bytes_for(side)` is about what a square of so many pixels takes (the VAE only). `advice` is what a person can do
+    when nothing helped.
     """
 
     doing: str
@@ -50,6 +52,7 @@ class Run:
     size: int
     side: int = 0
     bytes_for: Callable[[int], int] = lambda side: 0
+    advice: str = "choose a smaller size or batch, or close other programs"
 
 
 class Climber(Protocol):
@@ -59,7 +62,7 @@ class Climber(Protocol):
     placement: AllOnDevice
 
     def make_room(self) -> bool:
-        """Let other models leave the device; whether there were any."""
+        """Let other models leave the device, or memory where that is the same; whether there were any."""
         ...
 
     def place(self, kind: type[AllOnDevice]) -> None:
@@ -76,7 +79,9 @@ Rung = Callable[[Climber, Means, Run], "tuple[Means, str] | None"]
 
 
 def others_leave(model: Climber, means: Means, run: Run) -> tuple[Means, str] | None:
-    return (means, "with other models moved off the device") if model.make_room() else None
+    if not model.make_room():
+        return None
+    return means, "with other models " + ("dropped" if _shares_memory(model) else "moved off the device")
 
 
 def slices(model: Climber, means: Means, run: Run) -> tuple[Means, str] | None:
@@ -91,14 +96,14 @@ def half_the_rows(model: Climber, means: Means, run: Run) -> tuple[Means, str] |
 
 
 def one_network(model: Climber, means: Means, run: Run) -> tuple[Means, str] | None:
-    if isinstance(model.placement, OneAtATime) or model.device.type in ("cpu", "mps"):  # no memory of its own
+    if isinstance(model.placement, OneAtATime) or _shares_memory(model):
         return None
     model.place(OneAtATime)
     return means, "with one network on the device at a time, as --medvram does"
 
 
 def layer_by_layer(model: Climber, means: Means, run: Run) -> tuple[Means, str] | None:
-    if isinstance(model.placement, PieceByPiece) or model.device.type in ("cpu", "mps"):
+    if isinstance(model.placement, PieceByPiece) or _shares_memory(model):
         return None
     model.place(PieceByPiece)
     return means, "with one layer on the device at a time, as --lowvram does"
@@ -117,6 +122,12 @@ def smaller_tiles(model: Climber, means: Means, run: Run) -> tuple[Means, str] |
     return (replace(means, tile=smaller[0]), f"in tiles of {smaller[0]} pixels") if smaller else None
 
 
+def _shares_memory(model: Climber) -> bool:
+    """Whether the device has no memory of its own, so that nothing is won by moving networks."""
+    return model.device.type in ("cpu", "mps")
+
+
+LOADING_RUNGS: tuple[Rung, ...] = (others_leave, one_network)
 NETWORK_RUNGS: tuple[Rung, ...] = (others_leave, slices, half_the_rows, one_network, layer_by_layer)
 VAE_RUNGS: tuple[Rung, ...] = (others_leave, tiles, one_network, smaller_tiles)
 
@@ -185,7 +196,4 @@ class Ladder:
 def _failed(model: Climber, run: Run, taken: Mapping[Rung, str]) -> NotEnoughMemory:
     even = f", even {', '.join(taken.values())}" if taken else ""
     free = in_words(free_bytes(model.device))
-    return NotEnoughMemory(
-        f"{run.doing} takes more memory than the device has ({free} are free){even}; "
-        "choose a smaller size or batch, or close other programs"
-    )
+    return NotEnoughMemory(f"{run.doing} takes more memory than the device has ({free} are free){even}; {run.advice}")

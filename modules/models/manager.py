@@ -22,7 +22,7 @@ from modules.errors import ModelError
 from modules.generation.plan import ModelRef, VaeRef
 from modules.models.adapters.patch import Adapter, AdapterReport, applied
 from modules.models.approximations import Approximations
-from modules.models.device import DeviceChoice, DevicePolicy, choose
+from modules.models.device import DeviceChoice, DevicePolicy, choose, has_float8
 from modules.models.folders import stamp
 from modules.models.loader import Precision, load_checkpoint, load_vae
 from modules.models.memory import release_unused
@@ -64,8 +64,8 @@ class ModelManager:
     ) -> None:
         self.policy = policy or DevicePolicy()
         self.choice = choice or choose(self.policy)
-        if self.choice.device.type == "cuda":  # for kernels and memory figures that name no device
-            torch.cuda.set_device(self.choice.device)
+        if self.choice.device.type in ("cuda", "xpu"):  # for kernels that name no device
+            torch.get_device_module(self.choice.device).set_device(self.choice.device)
         self.approximations = approximations or Approximations()
         self.budget_bytes = self.policy.ram_budget_bytes or _half_of_memory()
         self._models: OrderedDict[FileKey, Model] = OrderedDict()  # least recently used first
@@ -105,13 +105,22 @@ class ModelManager:
         """Whether `use` would find the model in memory."""
         return Path(ref.path).exists() and _model_key(ref, options or GenerationOptions()) in self._models
 
+    def device_for(self, part: str) -> torch.device:
+        """The device of a part by A1111's name ("interrogate", "esrgan"): the CPU where `--use-cpu` names it."""
+        return torch.device("cpu") if part in self.policy.use_cpu else self.choice.device
+
     def unload(self) -> None:
         """Let go of every model that is not in use."""
-        with self._lock:
-            for key in [key for key in self._models if key not in self._in_use]:
-                del self._models[key]
-            self._vaes.clear()
+        self._drop_unused()
+        self._vaes.clear()
         release_unused(self.choice.device)
+
+    def _drop_unused(self) -> bool:
+        with self._lock:
+            unused = [key for key in self._models if key not in self._in_use]
+            for key in unused:
+                del self._models[key]
+        return bool(unused)
 
     def report(self) -> tuple[KeptModel, ...]:
         """What is in memory, least recently used first."""
@@ -145,7 +154,7 @@ class ModelManager:
                     with_t5=options.sd3_enable_t5,
                 )
                 model = Model(ref, parts, policy=self.policy, options=options)
-                if _wants_fp8(options, model.family):
+                if _wants_fp8(options, model.family) and has_float8(choice.device):
                     model.store_in_fp8()
                 if self.policy.opt_channelslast:
                     model.use_channels_last()
@@ -176,6 +185,8 @@ class ModelManager:
     def _prepare(self, model: Model, vae_ref: VaeRef | None) -> None:
         with self._lock:
             model.begin_job()
+            if _wants_fp8(model.options, model.family) and not has_float8(self.choice.device):
+                model.say(f"FP8 weights are asked for, which Apple's GPUs do not know: they stay {_word(model.dtype)}")
             if vae_ref is None and model.parts.vae_file is not None:
                 raise ModelError(f"{model.ref.path}: has no VAE of its own; choose one, as when it was loaded")
             model.use_vae(model.parts.vae if vae_ref is None else self._vae(vae_ref, model), vae_ref)
@@ -208,15 +219,21 @@ class ModelManager:
         model.enter_device(self.choice.device)
 
     def _make_room(self, model: Model) -> bool:
-        """Let every other model leave the device; whether there were any."""
+        """Let every other model leave the device; whether there were any.
+
+        Where the device has no memory of its own they are dropped, but for those in use.
+        """
         with self._lock:
-            others = [other for other in self._models.values() if other is not model and other.device == model.device]
-            if not self.choice.has_own_memory or not others:
-                return False
-            for other in others:
-                other.leave_device()
+            if not self.choice.has_own_memory:
+                made = self._drop_unused()
+            else:
+                others = [one for one in self._models.values() if one is not model and one.device == model.device]
+                for other in others:
+                    other.leave_device()
+                made = bool(others)
+        if made:
             release_unused(self.choice.device)
-            return True
+        return made
 
     def _evict(self, most: int) -> None:
         """Drop the least recently used models above the budget, or above `most` where that is more than the usual 1.
@@ -263,6 +280,10 @@ def _model_key(ref: ModelRef, options: GenerationOptions) -> FileKey:
 
 def _wants_fp8(options: GenerationOptions, family: str) -> bool:
     return options.fp8_storage == "Enable" or (options.fp8_storage == "Enable for SDXL" and family == "sdxl")
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _half_of_memory() -> int:

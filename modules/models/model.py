@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.errors import NotANumber
 from modules.generation.plan import ModelRef, VaeRef
 from modules.models.approximations import Approximations
 from modules.models.bert import BertTower
 from modules.models.depth import DepthEstimator, load_depth_estimator
-from modules.models.device import DevicePolicy
-from modules.models.ladder import NETWORK_RUNGS, TILE_SHARE, VAE_RUNGS, Ladder, Means, Run, tile_for
+from modules.models.device import DevicePolicy, has_bfloat16
+from modules.models.ladder import LOADING_RUNGS, NETWORK_RUNGS, TILE_SHARE, VAE_RUNGS, Ladder, Means, Run, tile_for
 from modules.models.layouts.blueprint import Prediction, Variant
 from modules.models.loaded import Conditioning
 from modules.models.loader import LoadedParts
@@ -37,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 FEATURE_MAPS = 10
 """How many feature maps of the first width at full size the VAE has in memory at once, about."""
+
+MOST_CELLS_ON_MPS = 2**15
+"""Of latents that the VAE decodes at once (1448 x 1448 pixels): its attention may not take more than 4 GB of scores
+there, which would end the process (pytorch/pytorch#149261)."""
 
 Spread = Callable[[Callable[[Tensor], Tensor], Tensor, int], Tensor]
 """Runs a network over a tensor, whole or in tiles that begin at multiples of a number of pixels."""
@@ -81,9 +85,10 @@ class Model:
         self.placement = placement_for(policy, self.family, networks, parts.unet)
         me = weakref.ref(self)  # whoever drops a model gets its memory back at once: nothing in it may hold it
         for tower in self.all_towers:
-            tower.before_run = lambda network: me().placement.enter(network)  # whichever placement there is by then
+            tower.before_run = lambda network: me()._bring(network)
         self._depth: DepthEstimator | None = None  # both are loaded when they are first needed
         self._pictures: ImageEncoder | None = None
+        self.loading_ladder = Ladder(LOADING_RUNGS)
         self.network_ladder = Ladder(NETWORK_RUNGS)
         self.vae_ladder = Ladder(VAE_RUNGS)
 
@@ -198,14 +203,24 @@ class Model:
         return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
     def use_vae(self, vae: AutoencoderKL, ref: VaeRef | None) -> None:
-        """Decode and encode with this VAE from now on."""
+        """Decode and encode with this VAE from now on; one of another file that was used before leaves the device."""
+        if self.vae is not vae and self.vae is not self.parts.vae:
+            self.placement.remove(self.vae)
         self.vae, self.vae_ref = vae, ref
         self.placement.add(vae)
 
     def enter_device(self, device: torch.device) -> None:
-        """Become the model in use on `device`."""
+        """Become the model in use on `device`; one that is larger than its memory goes there network by network."""
         self.device = device
-        self.placement.load(device)
+        self._move("moving the model to the device", lambda: self.placement.load(device))
+
+    def _bring(self, network: nn.Module) -> None:
+        """A text encoder is about to run."""
+        self._move("moving a text encoder to the device", lambda: self.placement.enter(network))
+
+    def _move(self, doing: str, move: Callable[[], None]) -> None:
+        advice = "choose a smaller model, or close other programs"
+        self.loading_ladder.run(self, lambda means: move(), Run(doing, rows=1, size=0, advice=advice))
 
     def leave_device(self) -> None:
         """Give way to another model: everything goes to main memory."""
@@ -237,6 +252,7 @@ class Model:
     def begin_job(self) -> None:
         """Whatever is said from here on is said to somebody new."""
         self.news = []
+        self.loading_ladder.begin_job()
         self.network_ladder.begin_job()
         self.vae_ladder.begin_job()
 
@@ -281,7 +297,7 @@ class Model:
         if not self.checks_numbers or _is_finite(result):
             return result
         stored = self.vae.decoder.conv_in.weight.dtype
-        ladder = [torch.bfloat16] if self.options.auto_vae_precision_bfloat16 else []
+        ladder = [torch.bfloat16] if self.options.auto_vae_precision_bfloat16 and has_bfloat16(self.device) else []
         ladder += [torch.float32] if self.options.auto_vae_precision else []
         for dtype in ladder:
             if dtype == stored or stored == torch.float32:
@@ -302,7 +318,8 @@ class Model:
     def _in_memory(self, run: VaeRun, doing: str, size: tuple[int, int]) -> Tensor:
         """Run the VAE whole, or in overlapping tiles if the device has too little memory for that.
 
-        On the CPU what is free is looked at first: there the system ends programs that take too much.
+        Where memory is the system's, what is free is looked at first: taking too much ends the program (CPU), or the
+        system begins to swap (MPS).
         """
 
         def attempt(means: Means) -> Tensor:
@@ -313,7 +330,9 @@ class Model:
         cells = size[0] * size[1] // self.vae_factor**2
         wanted = Run(doing, rows=1, size=cells, side=max(size), bytes_for=self._vae_bytes)
         enough: int | None = None
-        if self.device.type == "cpu":
+        if self.device.type == "mps" and cells > MOST_CELLS_ON_MPS:
+            enough = tile_for(wanted, free_bytes(self.device))
+        elif self.device.type in ("cpu", "mps"):
             needed, free = self._vae_bytes((size[0] * size[1]) ** 0.5), free_bytes(self.device)
             enough = tile_for(wanted, free) if needed > free * TILE_SHARE else None
             if enough is not None:

@@ -35,6 +35,11 @@ class AllOnDevice:
         if not any(network is known for known in self._networks):
             self._networks.append(network)
 
+    def remove(self, network: nn.Module) -> None:
+        """Let go of a network, which goes to main memory."""
+        self._networks = [known for known in self._networks if known is not network]
+        network.to(CPU)
+
     def load(self, device: torch.device) -> None:
         """The model becomes the one in use."""
         for network in self._networks:
@@ -65,10 +70,18 @@ class OneAtATime(AllOnDevice):
     def enter(self, network: nn.Module) -> None:
         if self._inside is network:
             return
-        if self._inside is not None:
-            self._inside.to(CPU)
-        network.to(self._device)
+        self.unload()
+        try:
+            network.to(self._device)
+        except Exception:  # out of memory halfway: what got there comes back, or nothing could be done about it
+            network.to(CPU)
+            raise
         self._inside = network
+
+    def remove(self, network: nn.Module) -> None:
+        if self._inside is network:
+            self._inside = None
+        super().remove(network)
 
     def unload(self) -> None:
         if self._inside is not None:
@@ -90,9 +103,7 @@ class PieceByPiece(OneAtATime):
         if network is not self._unet:
             super().enter(network)
             return
-        if self._inside is not None:
-            self._inside.to(CPU)
-            self._inside = None
+        self.unload()
         if not self._is_hooked:
             apply_group_offloading(
                 self._unet, onload_device=self._device, offload_device=CPU, offload_type="leaf_level"

@@ -5,7 +5,9 @@ priorities are A1111's (section 10.1); what its "Doggettx", "V1" and "InvokeAI" 
 that fit into memory) is one kernel here. A kernel that cannot run on a device says why, in words, for the Models page.
 
 Measured on a CPU at SD 1.5's sizes (4096 tokens, 8 heads of 40, float32): PyTorch's attention takes a quarter of the
-time of plain bmm and softmax, so it is the automatic choice there too, unlike in A1111.
+time of plain bmm and softmax, so it is the automatic choice there too, unlike in A1111. On Apple's GPUs PyTorch's holds
+all scores at once, ends the process where they are more than 4 GB (pytorch/pytorch#149261), and loses precision in
+float16 over thousands of tokens (#190791): chunks are the automatic choice, as in A1111.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class AttentionBackend:
     name: str
     make: Callable[[torch.device], Kernel]
     priority: int
-    cpu_priority: int | None = None  # where it differs
+    mps_priority: int | None = None  # where it differs
     device: str = ""  # the only kind of device that it can have kernels for; elsewhere it is tried when asked for
 
 
@@ -65,12 +67,12 @@ class Unavailable(Exception):
 
 
 def attention_backend(
-    name: str, *, priority: int, cpu_priority: int | None = None, aliases: tuple[str, ...] = (), device: str = ""
+    name: str, *, priority: int, mps_priority: int | None = None, aliases: tuple[str, ...] = (), device: str = ""
 ) -> Callable[[Callable[[torch.device], Kernel]], Callable[[torch.device], Kernel]]:
     """Register the decorated function, device → kernel, as a backend."""
 
     def register(make: Callable[[torch.device], Kernel]) -> Callable[[torch.device], Kernel]:
-        BACKENDS.add(name, AttentionBackend(name, make, priority, cpu_priority, device), aliases=aliases)
+        BACKENDS.add(name, AttentionBackend(name, make, priority, mps_priority, device), aliases=aliases)
         return make
 
     return register
@@ -109,7 +111,7 @@ def sdp_no_mem_kernel(device: torch.device) -> Kernel:
     return run
 
 
-@attention_backend("sub-quadratic", priority=10)
+@attention_backend("sub-quadratic", priority=10, mps_priority=110)
 def sub_quadratic_kernel(device: torch.device) -> Kernel:
     """Chunks of queries and of keys, with a running softmax: memory grows with the tokens, not with their square.
 
@@ -182,7 +184,7 @@ def choose_backend(
     that command line flags name. Raises UnknownName. What is asked but does not work gives way to what does.
     """
     name = asked.split(" - ")[0].strip() or AUTOMATIC
-    order = sorted(BACKENDS, key=lambda b: -(b.cpu_priority if device.type == "cpu" and b.cpu_priority else b.priority))
+    order = sorted(BACKENDS, key=lambda b: -(b.mps_priority if device.type == "mps" and b.mps_priority else b.priority))
     candidates = [*preferred, *(each.name for each in order if each.device in ("", device.type))]
     if name != AUTOMATIC:
         candidates.insert(0, BACKENDS.name_of(name))

@@ -144,7 +144,7 @@ class Flags(BaseModel):
 
     # attention
     xformers: bool = flag(False, "prefer xformers attention", group="attention")
-    force_enable_xformers: bool = flag(False, "use xformers although its check says no", group="attention")
+    force_enable_xformers: bool = flag(False, "the same: what passes a small test is used", group="attention")
     opt_sdp_attention: bool = flag(False, "prefer PyTorch's attention", group="attention")
     opt_sdp_no_mem_attention: bool = flag(False, "the same, deterministic", group="attention")
     opt_sub_quad_attention: bool = flag(False, "prefer sub-quadratic attention", group="attention")
@@ -154,10 +154,10 @@ class Flags(BaseModel):
     disable_opt_split_attention: bool = flag(False, "plain attention unless another flag chooses", group="attention")
 
     # devices
-    device_id: str | None = flag(None, "CUDA device to use", group="devices", value="N")
+    device_id: str | None = flag(None, "which graphics card to use, from 0", group="devices", value="N")
     use_cpu: tuple[str, ...] = flag(
         (),
-        "parts that run on the CPU: all, sd, interrogate, esrgan, …",
+        "parts that run on the CPU: all, sd, interrogate, esrgan",
         group="devices",
         value="PART",
         many=True,
@@ -204,7 +204,7 @@ class Flags(BaseModel):
     lowram: bool = _inert(False, "weights are memory-mapped")
     disable_model_loading_ram_optimization: bool = _inert(False, "weights are memory-mapped")
     xformers_flash_attention: bool = _inert(False, "xformers chooses by itself")
-    use_ipex: bool = _inert(False, "PyTorch supports Intel GPUs by itself")
+    use_ipex: bool = _inert(False, "PyTorch's own build for Intel cards is used where it is installed")
     no_download_sd_model: bool = _inert(False, "nothing is downloaded unasked")
     do_not_download_clip: bool = _inert(False, "nothing is downloaded unasked")
     administrator: bool = _inert(False, "nothing asks for it")

@@ -141,6 +141,31 @@ def test_packages_are_installed_anew_when_told_so(clone, flag, removed):
     assert log.read_text() == ""  # once
 
 
+@pytest.mark.parametrize(
+    "capabilities, chosen",
+    [
+        ("8.6", "torch==2.10.0 torchvision==0.25.0 xformers==0.0.35"),
+        ("6.1", "https://download.pytorch.org/whl/cu126 torch==2.10.0+cu126 torchvision==0.25.0+cu126"),
+        (
+            "12.0\n6.1",
+            "torch==2.10.0 torchvision==0.25.0 xformers==0.0.35",
+        ),  # the old card's build has none for the new
+    ],
+)
+@pytest.mark.skipif(
+    os.uname().machine != "x86_64", reason="the builds for NVIDIA cards that webui.sh names are x86-64's"
+)
+def test_the_build_of_pytorch_fits_the_card(clone, capabilities, chosen):
+    log, tools = clone / "pip.log", clone / "tools"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text(f'#!/bin/sh\n[ "$1" = -L ] && exit 0\nprintf "{capabilities}\\n"\n')
+    (tools / "nvidia-smi").chmod(0o755)
+    interposed(clone, f'[ "$2" = pip ] && echo "$@" >>"{log}" && exit 0')
+    (clone / "webui.py").write_text("print('started')\n")
+    assert run(clone, "--reinstall-torch", PATH=f"{tools}:{os.environ['PATH']}").stdout == "started\n"
+    assert any(line.endswith(chosen) for line in log.read_text().splitlines())
+
+
 def test_without_an_environment_of_its_own_the_python_that_is_there_is_used(clone):
     (clone / "cache").mkdir()
     (clone / "venv" / ".webui-installed").rename(clone / "cache" / ".webui-installed")

@@ -2,7 +2,7 @@
 
 `python -m tests.support.small_worker` is what `WorkerProcess(module="tests.support.small_worker")` starts. Words in a
 plan's prompt steer it: "slow" takes 50 ms a step, "hang" sleeps in the first, "die" kills the process in the second
-step, "die early" before the first event, "fail" raises an error of ours.
+step, "die early" before the first event, "fail" raises an error of ours, "break" one that the process does not outlive.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class SmallEngine:
                     time.sleep(0.05)
                 if "die" in words and step == 1:
                     os.kill(os.getpid(), signal.SIGKILL)
+                if "break" in words:
+                    raise ConnectionAbortedError("the device fell off the bus")
                 if "fail" in words:
                     raise NotEnoughMemory("a picture needs 9 GB, 1 GB is free; choose a smaller size")
                 wish = control.take()
@@ -81,11 +83,15 @@ class SmallMachine:
     """The engine above with the calls that the front makes."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
-        self.worker = LocalWorker(SmallEngine())
+        self.is_broken = False
+        self.worker = LocalWorker(SmallEngine(), on_failure=self.note_failure)
         self.calls = {"add": lambda a, b: a + b, "load": lambda **ref: None, "raise": self._raise}
 
     def report(self) -> dict[str, Any]:
         return {"model": "small", "device": "cpu"}
+
+    def note_failure(self, error: BaseException) -> None:
+        self.is_broken = isinstance(error, ConnectionAbortedError)
 
     def _raise(self) -> None:
         raise ValueError("no such thing")

@@ -18,6 +18,7 @@ from modules.models.adapters import deltas
 from modules.models.adapters.file import AdapterFile, read_adapter
 from modules.models.adapters.names import Target, targets
 from modules.models.embedding import Embedding
+from modules.models.memory import is_out_of_memory
 from modules.models.model import Model
 
 logger = logging.getLogger(__name__)
@@ -97,9 +98,9 @@ def _apply(
             continue
         try:
             _change(target.modules, parts, multiplier, adapter.dyn, undo)
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, KeyError, IndexError) as error:  # shapes that do not fit, tensors that are not there
+            if is_out_of_memory(error):
+                raise
             logger.warning('%s: module "%s" does not fit the model %s: %s', file.path, name, model.ref.name, error)
             _revert(undo, changed)
             why = f'LoRA "{adapter.name}" was made for another kind of model and is left out: "{name}" does not fit'

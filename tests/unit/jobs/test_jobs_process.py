@@ -129,6 +129,17 @@ def test_the_worker_ends_when_the_front_is_gone(process):
     wait_for(lambda: process.is_gone, timeout=5)
 
 
+def test_a_device_that_broke_costs_its_job_and_another_process_takes_the_next(queue, submit, supervisor, feeds):
+    first = supervisor.process.pid
+    broken, next_one = submit("break"), submit("a cat")
+    job = ended(queue, broken)
+    assert (job.state, job.error_message) == (
+        JobState.FAILED, "ConnectionAbortedError: the device fell off the bus"
+    )  # fmt: skip
+    assert ended(queue, next_one).state is JobState.DONE
+    assert supervisor.process.pid != first
+
+
 def test_a_worker_killed_in_mid_job_costs_that_job_and_nothing_else(queue, submit, supervisor, feeds):
     lost, next_one = submit("slow", steps=100), submit("a cat")
     wait_for(lambda: feeds.progress(lost).get("step", 0) >= 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from modules.models.ladder import NETWORK_RUNGS, TILE_SIDES, Means, Run, layer_b
 from modules.models.loaded import Conditioning
 from modules.models.manager import ModelManager
 from modules.models.model import Model
-from modules.models.placement import AllOnDevice, OneAtATime, PieceByPiece
+from modules.models.placement import CPU, AllOnDevice, OneAtATime, PieceByPiece
 from modules.networks.attention import KernelProcessor
+from tests.support.pretended_device import pretended_device
 from tests.unit.models.conftest import ref_to
 
 
@@ -103,7 +105,7 @@ def test_other_models_leave_the_device_first(model: Model) -> None:
     ends = iter([True, False])
     with memory_ends(model.unet, lambda x: next(ends), OUT):
         model.predict(*inputs(1))
-    assert model.take_news() == ("a step was done with other models moved off the device, as memory was short",)
+    assert model.take_news() == ("a step was done with other models dropped, as memory was short",)
 
 
 def test_when_nothing_helps_the_error_says_what_was_tried_and_the_next_run_works(model: Model) -> None:
@@ -129,12 +131,42 @@ def test_another_error_is_no_matter_of_memory(model: Model) -> None:
         MemoryError(),
         RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB, max allowed: 6.80 GB)"),
         RuntimeError("Invalid buffer size: 64.00 GB"),
+        RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried 8 B"),
     ],
 )
 def test_every_device_has_its_own_words_for_it(error: Exception) -> None:
     assert memory.is_out_of_memory(error)
+
+
+def test_memory_is_asked_of_the_card_in_use_whatever_the_threads_current_one_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card, other = torch.device("cuda", 1), torch.device("cuda", 0)
+    held = {card: (3, 1), other: (0, 0)}  # reserved, allocated
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=other: (10, 16) if device == card else (15, 16))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=other: held[device][0])
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=other: held[device][1])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=other: 2 if device == card else 0)
+    assert (memory.free_bytes(card), memory.card_usage(card), memory.peak_bytes(card)) == (12, (6, 16), 2)
+    assert memory.card_usage(CPU) is None and memory.peak_bytes(CPU) == 0
+
+
+def test_apples_gpu_has_what_it_may_take_of_what_the_system_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    gigabytes = {"recommended_max_memory": 12, "current_allocated_memory": 4, "driver_allocated_memory": 5}
+    for name, number in gigabytes.items():
+        monkeypatch.setattr(torch.mps, name, lambda number=number: number * 10**9)
+    mps = torch.device("mps")
+    for left, free in ((20, 8), (3, 4)):  # 12 - 4, or 3 and the one that PyTorch holds unused
+        monkeypatch.setattr(memory.psutil, "virtual_memory", lambda left=left: SimpleNamespace(available=left * 10**9))
+        assert memory.free_bytes(mps) == free * 10**9
+
+
+def test_an_error_of_the_device_itself_is_told_from_a_want_of_memory() -> None:
+    assert memory.is_broken_device(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    assert not memory.is_broken_device(torch.AcceleratorError("CUDA error: out of memory"))
+    assert not memory.is_broken_device(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_the_decode_is_tiled_then_in_smaller_tiles_and_close_to_the_whole(
@@ -206,6 +238,69 @@ def test_on_a_card_networks_then_layers_are_moved_one_by_one() -> None:
     assert layer_by_layer(model, Means(), run)[1] == "with one layer on the device at a time, as --lowvram does"
     assert isinstance(model.placement, PieceByPiece) and layer_by_layer(model, Means(), run) is None
     assert NETWORK_RUNGS.index(one_network) < NETWORK_RUNGS.index(layer_by_layer)
+
+
+def test_a_model_larger_than_the_card_goes_there_network_by_network(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def too_large(placement: AllOnDevice, device: torch.device) -> None:
+        tried.append(type(placement))
+        if type(placement) is AllOnDevice:
+            raise OUT
+
+    monkeypatch.setattr(AllOnDevice, "load", too_large)
+    model.enter_device(torch.device("meta"))  # a device that every machine has besides the CPU
+    assert tried == [AllOnDevice] and type(model.placement) is OneAtATime
+    assert model.take_news() == (
+        "moving the model to the device was done with one network on the device at a time, as --medvram does, "
+        "as memory was short",
+    )
+    model.leave_device()
+
+
+def test_a_text_encoder_that_the_card_has_no_room_for_is_told_in_words(model: Model) -> None:
+    model.place(OneAtATime)
+    model.enter_device(torch.device("meta"))
+    encoder = model.towers[0].network
+
+    def move(device: torch.device) -> nn.Module:
+        if device != CPU:
+            raise OUT
+        return encoder
+
+    encoder.to = move
+    with pytest.raises(NotEnoughMemory, match=r"moving a text encoder to the device takes .* choose a smaller model"):
+        model.towers[0].encode(torch.tensor([[49406]]))
+    model.leave_device()
+
+
+def fails_on_the_way(network: nn.Module) -> Callable[[torch.device], nn.Module]:
+    """A `to` that runs out of memory when the first of the children is there."""
+
+    def move(device: torch.device) -> nn.Module:
+        if device != CPU:
+            next(network.children()).to(device)
+            raise OUT
+        return nn.Module.to(network, device)
+
+    return move
+
+
+def test_a_network_that_got_there_in_part_comes_back_and_the_one_before_it_works() -> None:
+    first, second = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    second.to = fails_on_the_way(second)
+    with pretended_device() as card:
+        placement = OneAtATime([first, second])
+        placement.load(card)
+        placement.enter(first)
+        with pytest.raises(torch.OutOfMemoryError):
+            placement.enter(second)
+        assert {weight.device for network in (first, second) for weight in network.parameters()} == {CPU}
+        placement.enter(first)
+        assert first.weight.device == card
+        placement.unload()
 
 
 def test_a_model_moved_while_it_is_in_use_computes_the_same(model: Model) -> None:

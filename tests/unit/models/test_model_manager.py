@@ -143,6 +143,32 @@ def test_models_leave_a_card_for_the_next_unless_several_may_stay(
         assert model.make_room() and gone == ["tiny", "tiny2"]  # when its own memory is short, all the others go
 
 
+def test_where_memory_is_shared_other_models_are_dropped_to_make_room(tiny_sd1: Path, tiny_sd2: Path) -> None:
+    manager = ModelManager(ON_CPU)
+    with manager.use(ref_to(tiny_sd2)):
+        pass
+    with manager.use(ref_to(tiny_sd1)) as model:
+        assert model.make_room() and not model.make_room()  # there is only itself then
+        assert [kept.name for kept in manager.report()] == ["tiny"]
+
+
+def test_a_vae_that_is_no_longer_chosen_leaves_the_device(tiny_sd1: Path, tiny_sd2: Path) -> None:
+    manager, lent = ModelManager(ON_CPU), VaeRef(path=str(tiny_sd2), name="tiny2")
+    with manager.use(ref_to(tiny_sd1), lent) as model:
+        vae, count = model.vae, len(model.placement.networks)
+        assert vae is not model.parts.vae
+    with manager.use(ref_to(tiny_sd1)) as again:
+        assert again is model and len(model.placement.networks) == count - 1
+        assert not any(vae is network for network in model.placement.networks)
+
+
+def test_parts_that_use_cpu_names_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = torch.device("meta")
+    choice = DeviceChoice(card, torch.float16, torch.float16, torch.float16)
+    manager = ModelManager(DevicePolicy(use_cpu=("interrogate",)), choice=choice)
+    assert manager.device_for("interrogate").type == "cpu" and manager.device_for("esrgan") == card
+
+
 def test_channels_last_is_another_layout_of_the_same_weights(tiny_sd1: Path, manager: ModelManager) -> None:
     with manager.use(ref_to(tiny_sd1)) as plain:
         expected = answer(plain), plain.decode(torch.ones(1, 4, 4, 4))

@@ -11,6 +11,7 @@ from modules.networks.attention import (
     BACKENDS,
     AttentionBackend,
     KernelProcessor,
+    Probe,
     Unavailable,
     choose_backend,
     probe,
@@ -89,6 +90,16 @@ def test_kernels_for_another_kind_of_device_are_tried_only_when_asked_for() -> N
     assert "xformers" not in [one.name for one in tried]
     name, tried = choose_backend("Automatic", ("xformers",), CPU, torch.float32)
     assert name == "sdp" and tried[0].reason == "xformers has kernels for CUDA devices only"
+
+
+def test_on_apples_gpus_attention_goes_in_chunks_unless_something_else_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modules.networks.attention.probe", lambda name, *_: Probe(name))
+    mps = torch.device("mps")
+    assert choose_backend("Automatic", (), mps, torch.float16)[0] == "sub-quadratic"
+    assert choose_backend("Automatic", ("sdp",), mps, torch.float16)[0] == "sdp"
+    assert choose_backend("Automatic", (), torch.device("cuda"), torch.float16)[0] == "xformers"
 
 
 def test_flags_and_the_setting_decide_and_a_remark_behind_the_name_is_ignored() -> None:

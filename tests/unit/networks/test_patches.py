@@ -10,7 +10,7 @@ from torch import nn
 
 from modules.networks.attention import context_hooks, use_kernel
 from modules.networks.tiling import wrap_around
-from modules.networks.token_merging import merged_tokens
+from modules.networks.token_merging import MeansFromSums, merged_tokens
 from modules.networks.unet import build_unet
 
 
@@ -83,3 +83,14 @@ def test_a_hook_changes_what_keys_and_values_are_made_of_while_it_is_there(unet:
 def test_hooks_need_an_attention_that_takes_them(unet: UNet2DConditionModel) -> None:
     with pytest.raises(RuntimeError, match="use_kernel first"), context_hooks(unet, ()):
         pass
+
+
+def test_means_are_made_of_sums_where_the_device_knows_only_sums(unet: UNet2DConditionModel) -> None:
+    random = torch.Generator().manual_seed(1)
+    into, source = torch.randn(2, 5, 3, generator=random), torch.randn(2, 4, 3, generator=random)
+    index = torch.randint(5, (2, 4, 1), generator=random).expand(2, 4, 3)
+    expected = into.scatter_reduce(-2, index, source, reduce="mean")
+    with MeansFromSums():
+        assert torch.allclose(into.scatter_reduce(-2, index, source, reduce="mean"), expected, atol=1e-6)
+        added = torch.ones(1).scatter_reduce(0, torch.tensor([0]), torch.ones(1), "sum")
+    assert torch.equal(added, torch.tensor([2.0]))
