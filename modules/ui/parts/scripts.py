@@ -79,7 +79,7 @@ def argument(name: str, field: FieldInfo, tab: str, choices: Choices) -> dict[st
     kind = _kind(field.annotation)
     if kind is None or extra.get("is_hidden"):
         return None
-    offered = extra.get("choices") or (typing.get_args(field.annotation) if _is_choice(field.annotation) else ())
+    offered = extra.get("choices") or _literals(field.annotation)
     if isinstance(offered, dict):
         offered = offered["txt2img" if tab == "txt2img" else "img2img"]
     if not offered and name == "upscaler":
@@ -103,6 +103,12 @@ def argument(name: str, field: FieldInfo, tab: str, choices: Choices) -> dict[st
 
 def _list(given: str | Iterable[str], choices: Choices) -> list[str]:
     return choices(given) if isinstance(given, str) else list(given)
+
+
+def _literals(annotation: Any) -> tuple[str, ...]:
+    """What a Literal, or each member of a tuple of them, can be."""
+    inner = typing.get_args(annotation)[0] if typing.get_origin(annotation) is tuple else annotation
+    return typing.get_args(inner) if _is_choice(inner) else ()
 
 
 def _is_choice(annotation: Any) -> bool:

@@ -17,6 +17,7 @@ from modules.ui.settings_fields import describe as describe_setting
 class SpinArguments(Arguments):
     turns: int = Field(3, ge=1, le=9, title="Turns")
     way: Literal["left", "right"] = Field("left", title="Way")
+    sides: tuple[Literal["left", "right"], ...] = Field(("left",), title="Sides")
     axis: int | str = Field("Seed", json_schema_extra={"choices": {"txt2img": ["Seed"], "img2img": ["Denoising"]}})
     legacy: str = Field("", json_schema_extra={"is_hidden": True})
     caption: Any = None
@@ -38,10 +39,11 @@ class Glow(Script):
 
 def test_a_script_is_described_by_its_arguments_without_hidden_ones_and_place_holders():
     described = describe(Spin(), "img2img", lambda name: {"pixel_upscalers": ["Lanczos"]}[name])
-    assert [one["name"] for one in described["arguments"]] == ["turns", "way", "axis"]
-    turns, way, axis = described["arguments"]
+    assert [one["name"] for one in described["arguments"]] == ["turns", "way", "sides", "axis"]
+    turns, way, sides, axis = described["arguments"]
     assert (turns["kind"], turns["minimum"], turns["maximum"], turns["default"]) == ("int", 1, 9, 3)
     assert way["choices"] == ["left", "right"]
+    assert (sides["kind"], sides["choices"], sides["default"]) == ("list", ["left", "right"], ["left"])
     assert axis["choices"] == ["Denoising"]
 
 

@@ -25,7 +25,9 @@ export function attachScripts({ tab, scripts, host, props, watch, draftSoon }) {
       const field = drawInput({ ...one, value: one.default });
       field.input.id = `${tab}_script_${name}_${one.name}`.toLowerCase().replace(/[^a-z0-9_]+/g, "_");
       fields.set(one.name, { ...field, described: one });
-      const label = element("label", { class: `field ${one.kind === "bool" ? "check" : ""} ${one.is_narrow ? "narrow" : ""}`, htmlFor: field.input.id },
+      const isGroup = field.input.matches(".boxes"); // has a label for each box
+      const label = element(isGroup ? "div" : "label", { class: `field ${one.kind === "bool" ? "check" : ""} ${one.is_narrow ? "narrow" : ""}`,
+        ...(isGroup ? { role: "group", "aria-label": one.label } : { htmlFor: field.input.id }) },
         ...(one.kind === "bool" ? [field.input, element("span", {}, one.label)] : [element("span", {}, one.label), field.input]));
       const row = one.row ?? (one.kind === "bool" ? "checks" : one.name);
       if (!rows.has(row)) rows.set(row, body.appendChild(element("div", { class: "fields" })));
