@@ -131,6 +131,45 @@ def test_generate_forever_asks_again_and_again_until_it_is_cancelled_or_refused(
     page.context.close()
 
 
+def test_settings_of_the_scripts_are_those_of_now_in_every_page_that_opens_and_once_they_are_saved(browser, app, url):
+    page = open_page(browser, url)
+    page.wait_for_function("() => window.webui.config.notification_volume === 100")
+    app.settings.set_many({"notification_volume": 30})
+    page.reload()
+    page.wait_for_function("() => window.webui?.config.notification_volume === 30")
+    page.get_by_role("tab", name="Settings").click()
+    volume = page.locator(".setting", has_text="notification_volume").locator("input[type=number]")
+    volume.fill("70")
+    volume.press("Tab")
+    page.click("#settings_submit")
+    page.wait_for_function("() => window.webui.config.notification_volume === 70")
+    page.context.close()
+
+
+TOLD = """() => {
+    window.told = [];
+    window.Notification = class {
+        static permission = "granted";
+        constructor(title, { body }) { window.told.push(body); }
+    };
+    document.hasFocus = () => false;
+}"""
+
+
+def test_word_comes_of_jobs_asked_for_here_however_quick_and_of_none_that_were_over_before(browser, url):
+    page = open_page(browser, url)
+    page.evaluate(TOLD)
+    job = """(id, state, kind) => {
+        const { feed, panels } = window.webui;
+        panels.get("txt2img").show({ [kind]: kind === "jobs" ? [id] : id });
+        feed.put({ id, state, images: [], notices: [], error: { message: "no memory" } });
+    }"""
+    for id, state, kind in (("old", "done", "jobs"), ("quick", "done", "submitted"), ("bad", "failed", "submitted")):
+        page.evaluate(f"({job})('{id}', '{state}', '{kind}')")
+    assert page.evaluate("window.told") == ["Your pictures are done.", "A job failed: no memory"]
+    page.context.close()
+
+
 DROP = """([selector, name, kind, data]) => {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     const dataTransfer = new DataTransfer();
@@ -252,6 +291,7 @@ def arranged_url(tmp_path: Path) -> Iterator[str]:
         show_progressbar=False,
     )
     app.settings = SimpleNamespace(current=chosen)
+    app.flags.hide_ui_dir_config = True
     yield from serve(app)
 
 
@@ -263,6 +303,11 @@ def test_the_page_is_arranged_as_the_settings_say(browser, arranged_url):
     assert places[0]["y"] < places[1]["y"] == places[2]["y"], "the batch below the size, side by side"
     assert page.locator("#txt2img_results .show").bounding_box()["height"] == 333
     assert not page.locator("#txt2img_results .bar").is_visible()
+    folder = page.get_by_role(
+        "button", name="Folders cannot be opened here: the server was started with --hide-ui-dir-config"
+    )
+    folder.wait_for()
+    assert folder.is_disabled()
     page.get_by_role("tab", name="img2img", exact=True).click()
     page.wait_for_function("() => window.webui.pictures.get('img2img_image')")
     steps = page.locator("#img2img_steps")

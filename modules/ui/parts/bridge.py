@@ -38,15 +38,20 @@ AT_ANOTHER_MACHINE = "folders open on the machine that the server runs on, and t
 
 def bridge(services: Services) -> gr.HTML:
     """The (invisible) component; its `draft` event comes half a second after the last change of anything."""
-    settings = services.settings
     return gr.HTML(
-        {**{key: getattr(settings, key) for key in SCRIPT_SETTINGS}, "why_no_folder": services.why_no_folder},
+        script_settings(services),
         elem_id="webui_bridge",
         html_template="<div hidden></div>",
         js_on_load=("window.webuiReady.then((webui) => webui.attachBridge({server, trigger, props}));['draft'];"),
         apply_default_css=False,
         server_functions=server_functions(services),
     )
+
+
+def script_settings(services: Services) -> dict[str, Any]:
+    """What `bridge.config` in the browser holds; asked for again when a page opens and when settings were saved."""
+    settings = services.settings
+    return {**{key: getattr(settings, key) for key in SCRIPT_SETTINGS}, "why_no_folder": services.why_no_folder}
 
 
 def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
@@ -98,6 +103,9 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
         name = services.settings.localization
         return {"name": name, "table": services.localizations.table(name)}
 
+    def get_script_settings(values: dict[str, Any]) -> dict[str, Any]:
+        return script_settings(services)
+
     def prompt_names(values: dict[str, Any]) -> dict[str, Any]:
         return services.prompt_names()
 
@@ -132,5 +140,5 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
 
     return [
         list_styles, save_style, delete_style, put_picture, get_picture, put_document, get_document, count_tokens,
-        get_localization, read_infotext, prompt_names, open_folder,
+        get_localization, read_infotext, prompt_names, open_folder, get_script_settings,
     ]  # fmt: skip

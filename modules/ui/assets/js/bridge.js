@@ -43,6 +43,7 @@ export function createBridge() {
       }
       document.addEventListener("visibilitychange", () => { if (document.hidden && draftSoon.isPending()) draftSoon.now(); });
     },
+    readSettings: async () => Object.assign(config, await call("get_script_settings", {})),
     draftSoon,
     draftSaved() { saving = 0; if (isStale) saveDraft(); },
     isDraftKept: () => !draftSoon.isPending() && !saving,

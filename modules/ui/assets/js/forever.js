@@ -83,8 +83,9 @@ export function watchForever({ panels, feed, config }) {
   feed.onChange((job) => {
     const before = states.get(job.id);
     states.set(job.id, job.state);
-    const isMine = [...panels.values()].some((panel) => panel.ids.includes(job.id));
-    if (isMine && before === "running" && ["done", "failed"].includes(job.state) && !document.hasFocus()) tell(job, config);
+    const mine = [...panels.values()].find((panel) => panel.ids.includes(job.id));
+    const isAwaited = ["queued", "running"].includes(before) || (!before && mine?.submitted.has(job.id)); // over before it was heard of
+    if (mine && isAwaited && ["done", "failed"].includes(job.state) && !document.hasFocus()) tell(job, config);
   });
   return forever;
 }

@@ -18,9 +18,20 @@ const pictures = new Map(); // element id → PictureEditor
 const cards = new Map(); // tab → CardsPanel
 const waiting = new Map(); // element id → Blob for an editor whose tab has not been opened yet
 
+function followSettings() {
+  applyLooks(bridge.config);
+  for (const panel of panels.values()) panel.drawFolder();
+}
+
+const lookAtSettings = () => bridge.readSettings().then(followSettings, (error) => toast(error.message, "error"));
+
 const webui = {
   config: bridge.config,
-  attachBridge: (parts) => { bridge.attach(parts); applyLooks(bridge.config); },
+  attachBridge(parts) {
+    bridge.attach(parts);
+    followSettings();
+    lookAtSettings(); // those that came with the page are from the program's start
+  },
 
   attachPanel({ tab, element, props, watch, trigger }) {
     const host = element.querySelector(".webui-panel");
@@ -82,7 +93,8 @@ const webui = {
 
   async attachSettings({ element, server, trigger }) {
     const { attachSettings } = await load("settings.js");
-    await attachSettings({ host: element.querySelector(".webui-settings-page"), server, trigger });
+    const saved = (...said) => { trigger(...said); lookAtSettings(); };
+    await attachSettings({ host: element.querySelector(".webui-settings-page"), server, trigger: saved });
   },
 
   async attachModels({ element, server }) {

@@ -27,6 +27,7 @@ export class Panel {
     Object.assign(this, { tab, feed, config, trigger, send, workOn, openFolder });
     this.ids = []; // this tab's jobs, oldest first
     this.answers = 0; // to Generate
+    this.submitted = new Set(); // jobs that were asked for here since the page opened
     this.refusal = null; // what the last one was refused for
     this.asked = new Set(); // jobs that were asked to end
     this.selected = null; // the Image on the stage
@@ -71,14 +72,22 @@ export class Panel {
       element("div", { class: "show" }, this.stage, this.strip),
       this.actions, this.infotext, this.timing, this.queue);
     host.replaceChildren(this.root);
+    this.drawFolder();
     this.draw();
   }
 
   // Opens the folder on the machine that the server runs on: for whoever sits there, and says why not for others.
   folderButton() {
-    const why = LOOPBACK.includes(location.hostname) ? this.config.why_no_folder : "this page is open on another machine than the server";
     const open = () => this.openFolder({ tab: this.tab, job: this.selected?.job, picture: this.selected?.id }).catch((error) => toast(error.message, "error"));
-    return icon("open", why ? `Folders cannot be opened here: ${why}` : "Open the folder of the pictures", open, { id: `${this.tab}_open_folder`, disabled: Boolean(why) });
+    return icon("open", "Open the folder of the pictures", open, { id: `${this.tab}_open_folder` });
+  }
+
+  // Also called when the settings arrive, which may be after the panel.
+  drawFolder() {
+    const why = LOOPBACK.includes(location.hostname) ? this.config.why_no_folder : "this page is open on another machine than the server";
+    if (!why === !this.folder.disabled) return;
+    const title = why ? `Folders cannot be opened here: ${why}` : "Open the folder of the pictures";
+    Object.assign(this.folder, { disabled: Boolean(why), title, ariaLabel: title });
   }
 
   // What can be done with a result that was made from a picture.
@@ -96,7 +105,7 @@ export class Panel {
     this.refusal = value.error ?? null;
     if (value.error) this.say(value.error, "error");
     const ids = value.submitted ? [value.submitted] : value.jobs ?? [];
-    if (value.submitted) { this.say(""); this.follows = true; }
+    if (value.submitted) { this.say(""); this.follows = true; this.submitted.add(value.submitted); }
     const fresh = ids.filter((id) => !this.ids.includes(id));
     this.ids.push(...fresh);
     this.feed.follow(fresh).then(() => this.draw());
