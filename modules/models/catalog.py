@@ -12,6 +12,8 @@ from typing import Any
 from modules.errors import ModelError, UnknownName
 from modules.generation.plan import ModelRef, StatedPrediction, VaeRef
 from modules.models import sidecars
+from modules.models.faces import CODEFORMER, GFPGAN, FaceFiles
+from modules.models.faces import SUFFIXES as FACE_SUFFIXES
 from modules.models.family import Family, Match, identify
 from modules.models.files import (
     CHECKPOINT_SUFFIXES,
@@ -76,6 +78,7 @@ class Catalog:
         self.embeddings: tuple[ModelFile, ...] = ()
         self.hypernetworks: tuple[ModelFile, ...] = ()
         self.upscalers: dict[str, tuple[ModelFile, ...]] = {}
+        self._face_files: tuple[ModelFile, ...] = ()
         self.refresh()
 
     def refresh(self) -> None:
@@ -106,6 +109,7 @@ class Catalog:
             self.embeddings = tuple(file for file in all_files(folders.embeddings, EMBEDDING_SUFFIXES) if file.size > 0)
             self.hypernetworks = all_files(folders.hypernetworks, HYPERNETWORK_SUFFIXES)
             self.upscalers = {kind: all_files(places, UPSCALER_SUFFIXES) for kind, places in folders.upscalers.items()}
+            self._face_files = all_files((*folders.gfpgan, *folders.codeformer), FACE_SUFFIXES)
 
     @property
     def checkpoints(self) -> tuple[CheckpointFile, ...]:
@@ -308,6 +312,19 @@ class Catalog:
             if known_network_hash(file, dict(file.metadata), self.facts) == digits:
                 return file.alias if prefers_alias and self._find_lora(file.alias) is file else file.stem
         return None
+
+    # Faces
+
+    @property
+    def faces(self) -> FaceFiles:
+        """The files that find and restore faces; the first bytes of each are read once."""
+        folders = self.folders
+        belong = {GFPGAN: folders.gfpgan, CODEFORMER: folders.codeformer}
+        return FaceFiles.among(
+            self._face_files,
+            {name: places[0] for name, places in belong.items() if places},
+            preferred=folders.gfpgan_model,
+        )
 
     # Hypernetworks
 

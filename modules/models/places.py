@@ -28,8 +28,11 @@ class ModelFolders:
     approximations: tuple[Path, ...] = ()  # TAESD and the like
     depth: tuple[Path, ...] = ()  # MiDaS, for depth models that come without
     captions: tuple[Path, ...] = ()  # BLIP, a folder of files
+    gfpgan: tuple[Path, ...] = ()  # with the detector and the parser of faces, as in A1111
+    codeformer: tuple[Path, ...] = ()
     extra_checkpoints: tuple[Path, ...] = ()  # single files (--ckpt)
     fixed_vae: Path | None = None  # --vae-path
+    gfpgan_model: str | None = None  # --gfpgan-model: the name or path of the file to use of several
 
     @classmethod
     def below(cls, models: Path, embeddings: Path) -> ModelFolders:
@@ -45,6 +48,8 @@ class ModelFolders:
             approximations=(models / "VAE-approx", models / "VAE-taesd"),
             depth=(models / "midas",),
             captions=(models / "BLIP",),
+            gfpgan=(models / "GFPGAN",),
+            codeformer=(models / "Codeformer",),
         )
 
     @classmethod
@@ -74,8 +79,11 @@ class ModelFolders:
             approximations=usual.approximations,
             depth=usual.depth,
             captions=usual.captions,
+            gfpgan=(*paths(flags.gfpgan_models_path, flags.gfpgan_dir), *usual.gfpgan),
+            codeformer=(*paths(flags.codeformer_models_path), *usual.codeformer),
             extra_checkpoints=paths(flags.ckpt),
             fixed_vae=Path(flags.vae_path) if flags.vae_path else None,
+            gfpgan_model=flags.gfpgan_model,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +92,7 @@ class ModelFolders:
             **{name: [str(path) for path in getattr(self, name)] for name in _FOLDER_LISTS},
             "upscalers": {kind: [str(path) for path in paths] for kind, paths in self.upscalers.items()},
             "fixed_vae": str(self.fixed_vae) if self.fixed_vae else None,
+            "gfpgan_model": self.gfpgan_model,
         }
 
     @classmethod
@@ -93,12 +102,13 @@ class ModelFolders:
             **{name: tuple(Path(path) for path in value[name]) for name in _FOLDER_LISTS},
             upscalers={kind: tuple(Path(path) for path in paths) for kind, paths in value["upscalers"].items()},
             fixed_vae=Path(value["fixed_vae"]) if value["fixed_vae"] else None,
+            gfpgan_model=value["gfpgan_model"],
         )
 
 
 _FOLDER_LISTS = (
     "checkpoints", "vaes", "loras", "embeddings", "hypernetworks", "extra_checkpoints", "approximations",
-    "depth", "captions",
+    "depth", "captions", "gfpgan", "codeformer",
 )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules.networks.filling import filled
+
 LEAK = 0.2
 """The slope of RRDBNet's activations, and by how much its blocks' residuals are damped."""
 
@@ -106,9 +108,9 @@ def network_for(tensors: Mapping[str, Tensor]) -> UpscalingNetwork | None:
     """
     named = _named_as_ours(tensors)
     if "conv_first.weight" in named and "body.0.rdb1.conv1.weight" in named:
-        return _filled(_rrdb_net(named), named)
+        return filled(lambda: _rrdb_net(named), named)
     if "body.0.weight" in named and "body.1.weight" in named and named["body.1.weight"].ndim == 1:
-        return _filled(_compact_net(named), named)
+        return filled(lambda: _compact_net(named), named)
     return None
 
 
@@ -136,14 +138,6 @@ def _compact_net(tensors: Mapping[str, Tensor]) -> CompactNet:
     if 3 * scale**2 != made:
         raise ValueError(f"its last layer makes {made} channels, which is no whole enlargement")
     return CompactNet(width=tensors["body.0.weight"].shape[0], convolutions=last // 2 + 1, scale=scale)
-
-
-def _filled(network: UpscalingNetwork, tensors: Mapping[str, Tensor]) -> UpscalingNetwork:
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise ValueError(" ".join(str(error).split())[:200]) from error
-    return network.requires_grad_(False).eval()
 
 
 def _named_as_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -46,7 +46,6 @@ def _inert(default: Any, why: str, value: str = "") -> Any:
 
 
 _NO_LONGER = "A1111 ignores it too"
-_NO_FACES = "there is no face restoration here"
 
 
 class Flags(BaseModel):
@@ -77,6 +76,10 @@ class Flags(BaseModel):
     swinir_models_path: str | None = _paths(None, "a further folder of SwinIR upscalers")
     scunet_models_path: str | None = _paths(None, "a further folder of ScuNET upscalers")
     ldsr_models_path: str | None = _paths(None, "a further folder of LDSR upscalers")
+    gfpgan_models_path: str | None = _paths(None, "a further folder of GFPGAN and what finds faces for it")
+    gfpgan_dir: str | None = _paths(None, "the same")
+    gfpgan_model: str | None = _paths(None, "which file to use where there are several GFPGANs", "FILE")
+    codeformer_models_path: str | None = _paths(None, "a further folder of CodeFormer and what finds faces for it")
     ui_config_file: str | None = _paths(None, "defaults of the page (default: <data>/ui-config.json)", "FILE")
     ui_settings_file: str | None = _paths(None, "settings file (default: <data>/config.json)", "FILE")
 
@@ -157,7 +160,7 @@ class Flags(BaseModel):
     device_id: str | None = flag(None, "which graphics card to use, from 0", group="devices", value="N")
     use_cpu: tuple[str, ...] = flag(
         (),
-        "parts that run on the CPU: all, sd, interrogate, esrgan",
+        "parts that run on the CPU: all, sd, interrogate, esrgan, gfpgan, codeformer",
         group="devices",
         value="PART",
         many=True,
@@ -214,10 +217,6 @@ class Flags(BaseModel):
     update_check: bool = _inert(False, "updates are git's business")
     skip_torch_cuda_test: bool = _inert(False, "without a GPU the processor is used")
     textual_inversion_templates_dir: str | None = _inert(None, "embeddings are made here, not trained", "DIR")
-    codeformer_models_path: str | None = _inert(None, _NO_FACES, "DIR")
-    gfpgan_models_path: str | None = _inert(None, _NO_FACES, "DIR")
-    gfpgan_dir: str | None = _inert(None, _NO_FACES, "DIR")
-    gfpgan_model: str | None = _inert(None, _NO_FACES, "FILE")
     clip_models_path: str | None = _inert(None, "pictures are described without CLIP", "DIR")
     allow_code: bool = _inert(False, "no script runs code typed into the page")
     update_all_extensions: bool = _inert(False, "the Extensions tab updates them")

@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "app batches checkpoint_in_use extras pictures recipes worker",
         "jobs planning extensions outputs postprocessing",
         "engine",
-        "conditioning upscaling",
+        "conditioning faces upscaling",
         "models",
         "networks infotext",
         "sampling",
@@ -44,12 +44,13 @@ TOGETHER = (
 )
 
 HEAVY = ("torch", "diffusers", "transformers")
-MAY_LOAD_HEAVY = ("networks", "conditioning", "engine", "models")
+MAY_LOAD_HEAVY = ("networks", "conditioning", "engine", "faces", "models")
 TORCH_FREE_MODELS = (
     "models.catalog",
     "models.files",
     "models.places",
     "models.caption",
+    "models.faces",
     "models.embedding_card",
     "models.header",
     "models.family",
