@@ -18,6 +18,7 @@ import torch
 from modules.engine.engine import Engine
 from modules.extensions.dispatch import stages
 from modules.extensions.loader import Extensions
+from modules.faces.restoration import FaceRestorer
 from modules.generation.plan import ModelRef, VaeRef
 from modules.images.data import ImageData
 from modules.jobs.local import LocalWorker
@@ -54,12 +55,14 @@ class WorkerMachine:
         extensions = Extensions(
             [Path(folder) for folder in setup["extensions"]["folders"]], disabled=setup["extensions"]["disabled"]
         )
+        self.faces = FaceRestorer(lambda: self.catalog.faces, self.manager.device_for)
         self.engine = Engine(
             self.manager,
             stages_for=lambda plan: stages(extensions, plan),
             catalog=self.catalog,
             embeddings=EmbeddingStore(lambda: self.catalog.embeddings, facts),
             upscalers=Upscalers.of(self.catalog),
+            faces=self.faces,
             hash_of=None if setup["flags"].get("no_hashing") else lambda path: facts.computed("sha256", path, sha256),
         )
         self.captioner: Captioner | None = None
@@ -70,6 +73,8 @@ class WorkerMachine:
             "unload": self.unload,
             "memory": self.memory,
             "upscale": self.upscale,
+            "restore_faces": self.restore_faces,
+            "find_faces": self.find_faces,
             "describe": self.describe,
             "create_embedding": self.create_embedding,
             "create_hypernetwork": self.create_hypernetwork,
@@ -137,6 +142,7 @@ class WorkerMachine:
         """Let go of every model."""
         self.manager.unload()
         self.captioner = None
+        self.faces.unload()
         gc.collect()
 
     def upscale(self, image: str, upscaler: str, scale: float, tile: int, overlap: int, ldsr_steps: int = 100) -> str:
@@ -148,6 +154,17 @@ class WorkerMachine:
         )
         enlarged = upscalers.find(upscaler).upscale(ImageData.from_base64(image).open().convert("RGB"), scale)
         return ImageData.from_image(enlarged).to_base64()
+
+    def restore_faces(self, image: str, restorer: str, weight: float, keep: bool) -> dict[str, Any]:
+        """A picture with its faces restored by "GFPGAN" or "CodeFormer", and how many they were; raises ModelError."""
+        self.catalog.refresh()  # networks that came since
+        restored = self.faces.restore(ImageData.from_base64(image).open(), restorer, weight=weight, keep=keep)
+        return {"image": ImageData.from_image(restored.image).to_base64(), "faces": restored.faces}
+
+    def find_faces(self, image: str, keep: bool) -> list[list[float]]:
+        """The boxes (left, top, right, bottom) of the faces of a picture, in its pixels; raises ModelError."""
+        self.catalog.refresh()
+        return [list(face.box) for face in self.faces.find(ImageData.from_base64(image).open(), keep=keep)]
 
     def describe(self, image: str, folder: str, beams: int, shortest: int, longest: int, keep: bool) -> str:
         """A picture (base64 text) in words, by the BLIP model in a folder; raises ModelFileBroken."""

@@ -9,11 +9,13 @@ from modules.conditioning.cache import ConditioningCache
 from modules.engine.hashing import HashOf
 from modules.engine.job import Job
 from modules.engine.stages import Stage
+from modules.faces.restoration import FaceRestorer
 from modules.generation.events import Event, SoFar
 from modules.generation.plan import Plan
 from modules.jobs.worker import ControlSource
 from modules.models.catalog import Catalog
 from modules.models.embedding import Embedding
+from modules.models.faces import FaceFiles
 from modules.models.manager import ModelManager
 from modules.upscaling.catalog import Upscalers
 
@@ -28,7 +30,7 @@ class Engine:
     """Makes the pictures of plans, one plan at a time. It reads no settings and knows no files but through its parts.
 
     `catalog` finds LoRAs by name, `embeddings` gives textual inversions, `stages_for` the stages of the scripts that a
-    plan names; `hash_of` reads the hashes that infotext shows.
+    plan names; `hash_of` reads the hashes that infotext shows, `faces` restores faces.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Engine:
         catalog: Catalog | None = None,
         embeddings: EmbeddingSource | None = None,
         upscalers: Upscalers | None = None,
+        faces: FaceRestorer | None = None,
         hash_of: HashOf | None = None,
         stages_for: Callable[[Plan], Iterable[Stage]] | None = None,
     ) -> None:
@@ -46,6 +49,7 @@ class Engine:
         self.catalog = catalog
         self.embeddings = embeddings
         self.upscalers = upscalers or Upscalers()
+        self.faces = faces or FaceRestorer(FaceFiles, manager.device_for)
         self.stages_for = stages_for or (lambda plan: ())
         self.conditionings = ConditioningCache()
 

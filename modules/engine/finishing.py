@@ -1,8 +1,8 @@
-"""From decoded pixels to finished files: colour correction, overlay, infotext, the pictures that go with a sample."""
+"""From decoded pixels to finished files: faces, colours, overlay, infotext, the pictures that go with a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from PIL import Image
@@ -12,7 +12,9 @@ from modules.engine import latents as latent
 from modules.engine.inpaint import PreparedSource
 from modules.engine.sheets import grid_done, image_done, makes_grid
 from modules.engine.stages import FinishedImage, StageContext, Stages
-from modules.generation.events import Event, ImageDone
+from modules.errors import WebuiError
+from modules.faces.restoration import FaceRestorer
+from modules.generation.events import Event, ImageDone, Notice
 from modules.generation.plan import ImagePlan, Plan
 from modules.images import compose
 from modules.images.color import color_correct
@@ -24,8 +26,10 @@ from modules.settings.stable_diffusion import GenerationOptions
 class Finisher:
     """Makes the ImageDone events of a job, and remembers its samples for the grid."""
 
-    def __init__(self, plan: Plan, options: GenerationOptions, stages: Stages, facts: dict[str, Any]) -> None:
-        self.plan, self.options, self.stages, self.facts = plan, options, stages, facts
+    def __init__(
+        self, plan: Plan, options: GenerationOptions, stages: Stages, facts: dict[str, Any], faces: FaceRestorer
+    ) -> None:
+        self.plan, self.options, self.stages, self.facts, self.faces = plan, options, stages, facts, faces
         self.saving = plan.saving.options
         self.samples: list[Image.Image] = []
         self.infotexts: list[str] = []
@@ -49,6 +53,10 @@ class Finisher:
         for index, one in enumerate(pixels):
             image = context.images[index]
             raw = latent.to_image(one)
+            if self.plan.restore_faces:
+                if saves and self._wants("save_images_before_face_restoration"):
+                    yield self._event(raw, image, role="before_face_restoration", shown=False)
+                raw = yield from self._with_faces(raw, image)
             overlay = None
             if mask is not None and self.options.overlay_inpaint:
                 overlay = source.of(source.overlays, index)
@@ -116,6 +124,20 @@ class Finisher:
         new = self.samples[len(self._kept) :]
         self._kept = (*self._kept, *(ImageData.from_image(sample, compress_level=1) for sample in new))
         return self._kept
+
+    def _with_faces(self, raw: Image.Image, image: ImagePlan) -> Generator[Event, None, Image.Image]:
+        """A picture with its faces restored as the settings say; one that cannot be is left as it is, which is told."""
+        name, weight = self.saving["face_restoration_model"], float(self.saving["code_former_weight"])
+        which = "the picture" if len(self.plan.images) == 1 else f"picture {image.index + 1}"
+        try:
+            keep = not self.saving["face_restoration_unload"]
+            restored = self.faces.restore(raw, name, weight=weight, keep=keep)
+        except WebuiError as error:  # the picture itself was made, and is not lost for this
+            yield Notice(message=f"the faces of {which} were not restored: {error}")
+            return raw
+        if not restored.faces:
+            yield Notice(message=f"no face was found in {which}; it is as it was made")
+        return restored.image
 
     def _masks(
         self, finished: FinishedImage, image: ImagePlan, region: tuple[int, int, int, int] | None, *, saves: bool

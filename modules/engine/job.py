@@ -71,7 +71,7 @@ class Job:
         self.facts = JobFacts(plan, self.hashes)
         self.facts.entries.update(hypertile.facts(plan))
         self.stages = Stages((*_built_in_stages(plan, self.facts.entries), *engine.stages_for(plan)))
-        self.finisher = Finisher(plan, plan.options, self.stages, self.facts.entries)
+        self.finisher = Finisher(plan, plan.options, self.stages, self.facts.entries, engine.faces)
         self.networks = AppliedNetworks(engine.manager)
         self.upscalers = engine.upscalers_for(plan)
         self.stopped: Control | None = None

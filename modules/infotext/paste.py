@@ -203,6 +203,9 @@ def _overrides(text: Infotext, settings: Settings) -> dict[str, Any]:
             continue  # A1111: a failing cast leaves the field alone
         if value != getattr(settings, key):
             overrides[key] = value
+    restorer = text.values.get("Face restoration", "")  # says whether, and by which
+    if restorer not in ("", "True", "False", settings.face_restoration_model):
+        overrides["face_restoration_model"] = restorer
     return overrides
 
 

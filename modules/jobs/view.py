@@ -151,7 +151,7 @@ def info_object(plan: Plan, results: Sequence[Result], done: JobDone, *, started
         "steps": plan.sampling.steps,
         "batch_size": plan.batch_size,
         "restore_faces": plan.restore_faces,
-        "face_restoration_model": None,
+        "face_restoration_model": plan.saving.options.get("face_restoration_model") if plan.restore_faces else None,
         "sd_model_name": plan.model.name,
         "sd_model_hash": model_sha256[:10] if model_sha256 else None,
         "sd_vae_name": plan.vae.name if plan.vae else None,

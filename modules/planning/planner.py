@@ -29,6 +29,7 @@ from modules.generation.plan import (
     VaeRef,
 )
 from modules.generation.request import GenerationRequest, HiresPart, SamplingPart
+from modules.models.faces import FaceFiles, restorer
 from modules.planning import distillations, seeds
 from modules.planning import hires as sizes
 from modules.planning.compatibility import check_plan, check_request
@@ -52,6 +53,7 @@ OTHER_SAVING_KEYS = (
     "return_grid",
     "face_restoration_model",
     "code_former_weight",
+    "face_restoration_unload",
     "ESRGAN_tile",
     "ESRGAN_tile_overlap",
     "ldsr_steps",
@@ -76,17 +78,19 @@ def plan(
     settings: Settings,
     styles: StyleBook | None = None,
     upscalers: Sequence[str] = (),
+    faces: FaceFiles | None = None,
     version: str = "",
     owner: str | None = None,
 ) -> Plan:
     """What will happen for `request`; the same request with given seeds always plans the same.
 
-    `upscalers` are the names of those found as files, besides the built-in ones.
+    `upscalers` are the names of those found as files, besides the built-in ones; `faces` what there is to restore
+    faces.
 
     Raises InvalidRequest (or its kinds UnknownName, InvalidImage, InvalidPrompt) with the field at fault.
     """
     check_request(request)
-    return _Planner(request, catalog, settings, styles, tuple(upscalers), version, owner).plan()
+    return _Planner(request, catalog, settings, styles, tuple(upscalers), faces or FaceFiles(), version, owner).plan()
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,12 @@ class _Planner:
         settings: Settings,
         styles: StyleBook | None,
         upscalers: tuple[str, ...],
+        faces: FaceFiles,
         version: str,
         owner: str | None,
     ) -> None:
         self.request, self.catalog, self.styles = request, catalog, styles
-        self.upscalers, self.version, self.owner = upscalers, version, owner
+        self.upscalers, self.faces, self.version, self.owner = upscalers, faces, version, owner
         self.notices: list[str] = []
         self.global_settings = settings
         self.settings = merged(settings, request.overrides)
@@ -132,7 +137,7 @@ class _Planner:
         sampling = self._sampling(request.sampling)
         first, hires = self._sizes(sampling)
         self._notice_rounding(first)
-        self._notice_faces()
+        restores_faces = self._restores_faces()
         if (advice := distillations.advice(model.name, sampling)) is not None:
             self.notices.append(advice)
         batch_size = self._batch_size()
@@ -152,7 +157,7 @@ class _Planner:
             source=self._source(),
             clip_skip=clip_skip,
             tiling=tiling,
-            restore_faces=False,
+            restore_faces=restores_faces,
             disable_extra_networks=request.disable_extra_networks,
             options=options,
             saving=self._saving(),
@@ -338,10 +343,19 @@ class _Planner:
             if name not in known:
                 self.notices.append(f'no style named "{name}"{did_you_mean(name, known)}; it was ignored')
 
-    def _notice_faces(self) -> None:
-        asked = self.request.restore_faces
-        if self.settings.face_restoration if asked is None else asked:
-            self.notices.append("face restoration is not available; the pictures are as they were made")
+    def _restores_faces(self) -> bool:
+        """Whether faces are restored: asked for, and possible; else it is said why not. Raises UnknownName."""
+        settings, asked = self.settings, self.request.restore_faces
+        if not (settings.face_restoration if asked is None else asked):
+            return False
+        name = _at("overrides.face_restoration_model", lambda: restorer(settings.face_restoration_model))
+        self.settings = settings.model_copy(update={"face_restoration_model": name})
+        if (problem := self.faces.problem(name)) is None:
+            return True
+        others = " or ".join(self.faces.names)
+        choose = f", or choose {others} in the settings (Face restoration)" if others else ""
+        self.notices.append(f"{problem}{choose}; the pictures are as they were made")
+        return False
 
     def _notice_rounding(self, size: Size) -> None:
         whole = sizes.whole_latents(size)

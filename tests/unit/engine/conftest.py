@@ -18,6 +18,7 @@ from modules.generation.request import GenerationRequest
 from modules.jobs.control import ControlBox
 from modules.models.catalog import Catalog
 from modules.models.device import DevicePolicy
+from modules.models.faces import FaceFiles
 from modules.models.manager import ModelManager
 from modules.models.places import ModelFolders
 from modules.planning.planner import plan
@@ -63,7 +64,9 @@ def planned(catalog: Catalog) -> Callable[..., Plan]:
             "save": False,
         } | fields
         fields["sampling"] = {"sampler": "Euler a", "steps": 3} | fields.get("sampling", {})
-        return plan(GenerationRequest(**fields), catalog=catalog, settings=Settings(**(settings or {})))
+        known = FaceFiles({"GFPGAN": Path("g.pth"), "CodeFormer": Path("c.pth")}, detector=Path("d.pth"))
+        settings = Settings(**(settings or {}))
+        return plan(GenerationRequest(**fields), catalog=catalog, settings=settings, faces=known)
 
     return make
 

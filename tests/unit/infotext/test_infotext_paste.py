@@ -107,6 +107,15 @@ def test_settings_in_the_text_become_overrides_only_where_they_differ():
     }  # fmt: skip
 
 
+def test_restored_faces_are_pasted_with_what_restored_them():
+    assert pasted(lines(Face_restoration="CodeFormer")).overrides == {"face_restoration": True}
+    by_gfpgan = pasted(lines(Face_restoration="GFPGAN"))
+    assert by_gfpgan.overrides == {"face_restoration": True, "face_restoration_model": "GFPGAN"}
+    assert overrides_from_labels(by_gfpgan.override_labels()) == by_gfpgan.overrides
+    in_use = {"face_restoration": True, "face_restoration_model": "GFPGAN"}
+    assert pasted(lines(Face_restoration="GFPGAN"), settings=in_use).overrides == {}
+
+
 def test_a_missing_key_overrides_a_changed_setting_back():
     assert pasted(lines(), settings={"randn_source": "CPU"}).overrides == {"randn_source": "GPU"}
 

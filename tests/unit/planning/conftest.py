@@ -11,6 +11,7 @@ import modules.sampling  # noqa: F401 - registers the samplers
 from modules.errors import UnknownName
 from modules.generation.plan import ModelRef, Plan, VaeRef
 from modules.generation.request import GenerationRequest
+from modules.models.faces import FaceFiles
 from modules.planning.planner import plan
 from modules.prompts.styles import Style, StyleBook, StyleFile
 from modules.registry import did_you_mean
@@ -47,7 +48,13 @@ class ListedCatalog:
 def planned() -> Callable[..., Plan]:
     """`planned(settings={…}, **request fields)`: a plan with a fixed seed unless one is given."""
 
-    def make(*, settings: dict[str, Any] | None = None, catalog: ListedCatalog | None = None, **fields: Any) -> Plan:
+    def make(
+        *,
+        settings: dict[str, Any] | None = None,
+        catalog: ListedCatalog | None = None,
+        faces: FaceFiles | None = None,
+        **fields: Any,
+    ) -> Plan:
         fields.setdefault("seed", {"value": 7, "variation": 9})
         from pathlib import Path
 
@@ -57,6 +64,7 @@ def planned() -> Callable[..., Plan]:
             catalog=catalog or ListedCatalog(),
             settings=Settings(**(settings or {})),
             styles=styles,
+            faces=faces,
             version="v0",
         )
 

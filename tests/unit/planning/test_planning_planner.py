@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from modules.errors import InvalidImage, InvalidRequest, UnknownName
 from modules.generation.plan import Plan
 from modules.generation.request import MaskedContent
 from modules.images.data import ImageData
+from modules.models.faces import FaceFiles
 from tests.unit.planning.conftest import ListedCatalog
 
 Planned = Callable[..., Plan]
@@ -217,10 +219,27 @@ def test_the_lora_of_the_settings_joins_every_prompt_that_does_not_name_it(plann
     assert planned(prompt=named, settings=settings).images[0].prompt == named
 
 
-def test_what_nothing_obeys_is_said_and_not_claimed(planned: Planned) -> None:
+def test_faces_are_restored_when_that_is_asked_and_can_be_done(planned: Planned) -> None:
+    faces = FaceFiles({"GFPGAN": Path("g.pth")}, detector=Path("d.pth"))
+    with_gfpgan = {"face_restoration_model": "gfpgan", "face_restoration": True}
+    made = planned(faces=faces, settings=with_gfpgan)
+    assert made.restore_faces and not made.notices
+    assert made.saving.options["face_restoration_model"] == "GFPGAN"
+    assert not planned(faces=faces, settings=with_gfpgan, restore_faces=False).restore_faces
+    assert planned(faces=faces, overrides={"face_restoration_model": "GFPGAN"}, restore_faces=True).restore_faces
+
+
+def test_faces_that_cannot_be_restored_are_said_and_not_claimed(planned: Planned) -> None:
     made = planned(restore_faces=True)
+    (notice,) = made.notices
     assert made.restore_faces is False
-    assert len(made.notices) == 1
+    assert "codeformer-v0.1.0.pth and detection_Resnet50_Final.pth" in notice and "models/Codeformer" in notice
+    faces = FaceFiles({"GFPGAN": Path("g.pth")}, detector=Path("d.pth"))
+    (notice,) = planned(faces=faces, restore_faces=True).notices
+    assert "choose GFPGAN in the settings" in notice
+    with pytest.raises(UnknownName, match='did you mean "CodeFormer"') as raised:
+        planned(faces=faces, restore_faces=True, overrides={"face_restoration_model": "CodeFromer"})
+    assert raised.value.field == "overrides.face_restoration_model"
 
 
 def test_a_plan_says_how_its_previews_are_drawn(planned: Planned) -> None:
