@@ -22,6 +22,7 @@ from modules.extensions.loader import Extensions
 from modules.extras import ExtrasRunner
 from modules.generation.plan import Plan
 from modules.generation.request import GenerationRequest
+from modules.images.crops import Box
 from modules.images.data import ImageData
 from modules.infotext.paste import Pasted, Tab, paste
 from modules.jobs.again import with_new_seeds
@@ -242,6 +243,7 @@ class App:
             settings=self.settings.current,
             styles=self.styles,
             upscalers=self.upscalers.names(),
+            faces=self.catalog.faces,
             version=VERSION,
             owner=login_of(owner),
         )
@@ -393,6 +395,24 @@ class App:
             longest=settings.interrogate_clip_max_length,
             keep=settings.interrogate_keep_models_in_memory,
         )
+
+    def restore_faces(self, image: ImageData, name: str, weight: float) -> tuple[ImageData, int]:
+        """A picture with its faces restored, and how many there were, when the worker's jobs before it are done.
+
+        Raises UnknownName while a file for it is missing.
+        """
+        if (problem := self.catalog.faces.problem(name)) is not None:
+            raise UnknownName(problem)
+        keep = not self.settings.current.face_restoration_unload
+        answer = self.call("restore_faces", image=image.to_base64(), restorer=name, weight=weight, keep=keep)
+        return ImageData.from_base64(answer["image"]), answer["faces"]
+
+    def find_faces(self, image: ImageData) -> list[Box]:
+        """Where the faces of a picture are, when the worker's jobs before it are done; raises as `restore_faces`."""
+        if (problem := self.catalog.faces.detector_problem) is not None:
+            raise UnknownName(problem)
+        keep = not self.settings.current.face_restoration_unload
+        return [tuple(box) for box in self.call("find_faces", image=image.to_base64(), keep=keep)]
 
     def usual_size(self, checkpoint: str | None) -> tuple[int, int]:
         """The size that a checkpoint (None: the configured one) was made for; 512 by 512 when nothing says."""

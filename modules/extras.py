@@ -13,7 +13,6 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from modules import errors
-from modules.errors import InvalidImage, InvalidRequest, SavingError, WebuiError
+from modules.errors import InvalidImage, InvalidRequest, SavingError, UnknownName, WebuiError
 from modules.generation.events import ImageDone, JobDone
 from modules.generation.extras import NO_UPSCALER, ExtrasPicture, ExtrasRequest
 from modules.images import formats
@@ -37,7 +36,7 @@ from modules.jobs.runner import media_type
 from modules.outputs.history import Entry
 from modules.outputs.naming import Subject
 from modules.outputs.store import SavedImage
-from modules.postprocessing.operations import process, with_existing
+from modules.postprocessing.operations import Tools, process, with_existing
 from modules.settings.saving import SavingOptions
 from modules.upscaling.upscaler import UPSCALERS
 
@@ -50,10 +49,6 @@ KIND = "extras"
 
 CACHED_PIXELS_LIMIT = 64_000_000
 """Larger results are not kept for the next try."""
-
-NO_FACE_RESTORATION = (
-    "face restoration is not available: GFPGAN and CodeFormer need a face detector, which is not part of this program"
-)
 
 
 class ExtrasRunner:
@@ -70,10 +65,16 @@ class ExtrasRunner:
     def submit(self, request: ExtrasRequest, *, owner: str, priority: int = Priority.INTERACTIVE) -> JobHandle:
         """Queue pictures to work over; raises UnknownName, InvalidImage, QueueFull. Nothing is queued then.
 
+        A restorer of faces whose file is missing is an unknown name.
+
         Files that the request names by path are the door's to allow (`outputs/folders.py`).
         """
         upscalers = self._app.upscalers
         chosen = {name: upscalers.find(getattr(request.upscale, name)).name for name in ("upscaler", "second")}
+        faces = self._app.catalog.faces
+        for name, part in (("GFPGAN", request.gfpgan), ("CodeFormer", request.codeformer)):
+            if part is not None and part.visibility and (problem := faces.problem(name)) is not None:
+                raise UnknownName(problem, field=name.lower())
         for picture in request.pictures:
             if picture.image is not None:
                 picture.image.size  # noqa: B018 - reads the header: what is not a picture ends here
@@ -148,8 +149,7 @@ class ExtrasRunner:
         works = process(
             _plain(given.open()),
             request,
-            self._upscale,
-            lambda image: app.describe(ImageData.from_image(image.convert("RGB"))),
+            self._tools(),
             order=app.settings.current.postprocessing_operation_order,
         )
         first = len(app.queue.results(job.id))
@@ -172,6 +172,25 @@ class ExtrasRunner:
             if work.caption and result.path:
                 self._write_caption(app.data_dir / result.path, work.caption, picture)
         return tuple(dict.fromkeys(notice for work in works for notice in work.notices))
+
+    def _tools(self) -> Tools:
+        """What operations may use of the worker."""
+        app = self._app
+
+        def data(image: Image.Image) -> ImageData:
+            return ImageData.from_image(image.convert("RGB"))
+
+        def restore_faces(image: Image.Image, name: str, weight: float) -> tuple[Image.Image, int]:
+            restored, found = app.restore_faces(data(image), name, weight)
+            return restored.open(), found
+
+        can_find = app.catalog.faces.detector is not None
+        return Tools(
+            upscale=self._upscale,
+            describe=lambda image: app.describe(data(image)),
+            restore_faces=restore_faces,
+            find_faces=(lambda image: app.find_faces(data(image))) if can_find else None,
+        )
 
     def _write_caption(self, saved: Path, caption: str, picture: ExtrasPicture) -> None:
         """Put a description beside a saved picture, together with the one beside its source."""
@@ -264,12 +283,6 @@ def upscale(app: App, image: Image.Image, name: str, scale: float) -> Image.Imag
     return Image.open(io.BytesIO(base64.b64decode(answer))).convert("RGB")
 
 
-def face_restoration_problem(visibilities: Mapping[str, float]) -> None:
-    """Raises InvalidRequest when faces are to be restored, which nothing here can."""
-    if any(visibility > 0 for visibility in visibilities.values()):
-        raise InvalidRequest(NO_FACE_RESTORATION, field=next(name for name, value in visibilities.items() if value > 0))
-
-
 def pictures_in(folder: Path) -> tuple[ExtrasPicture, ...]:
     """The picture files of a folder, not of those below it, by name."""
     found = [path for path in folder.iterdir() if path.suffix.lower() in formats.EXTENSIONS and path.is_file()]
@@ -323,5 +336,9 @@ def _row(job: Job, event: ImageDone, **where: str) -> Result:
 
 
 __all__ = [
-    "KIND", "NO_FACE_RESTORATION", "NO_UPSCALER", "ExtrasRunner", "face_restoration_problem", "pictures_in", "upscale",
-]  # fmt: skip
+    "KIND",
+    "NO_UPSCALER",
+    "ExtrasRunner",
+    "pictures_in",
+    "upscale",
+]

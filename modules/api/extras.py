@@ -15,8 +15,8 @@ from modules.api.fields import picture
 from modules.api.generation import in_format
 from modules.api.jobs import Owner
 from modules.errors import GenerationError
-from modules.extras import NO_UPSCALER, face_restoration_problem
-from modules.generation.extras import ExtrasPicture, ExtrasRequest, UpscalePart
+from modules.extras import NO_UPSCALER
+from modules.generation.extras import CodeFormerPart, ExtrasPicture, ExtrasRequest, GfpganPart, UpscalePart
 from modules.jobs.handle import JobResult
 
 if TYPE_CHECKING:
@@ -95,10 +95,7 @@ async def _run(app: "App", body: SingleBody | BatchBody, owner: str) -> JobResul
 
 
 def _request(app: "App", body: SingleBody | BatchBody) -> ExtrasRequest:
-    """What a body asks for; raises InvalidImage, and InvalidRequest when it asks for faces to be restored."""
-    face_restoration_problem(
-        {name: getattr(body, name) or 0 for name in ("gfpgan_visibility", "codeformer_visibility")}
-    )
+    """What a body asks for; raises InvalidImage."""
     body = with_pictures(body, app.settings.current)
     if isinstance(body, BatchBody):
         given = [(one.data, one.name, f"imageList.{place}.data") for place, one in enumerate(body.imageList)]
@@ -116,9 +113,12 @@ def _request(app: "App", body: SingleBody | BatchBody) -> ExtrasRequest:
         "crop": body.upscaling_crop,
     }
     given_ones = {name: value for name, value in upscale.items() if value is not None}  # a null counts as the default
+    gfpgan, codeformer = body.gfpgan_visibility or 0, body.codeformer_visibility or 0
     return ExtrasRequest(
         pictures=pictures,
         upscale=UpscalePart(**{"factor": 2.0, **given_ones}),
+        gfpgan=GfpganPart(visibility=gfpgan) if gfpgan else None,
+        codeformer=CodeFormerPart(visibility=codeformer, weight=body.codeformer_weight or 0) if codeformer else None,
         is_batch=isinstance(body, BatchBody),
         save=False,
     )

@@ -95,7 +95,9 @@ def routes(app: App) -> APIRouter:
 
     @router.get("/face-restorers", response_model=list[shapes.FaceRestorer])
     def face_restorers() -> list[dict[str, Any]]:
-        return []
+        """Those that can run; `cmd_dir` is the folder of their file."""
+        faces = app.catalog.faces
+        return [{"name": name, "cmd_dir": str(faces.networks[name].parent)} for name in faces.names]
 
     @router.get("/realesrgan-models", response_model=list[shapes.RealEsrganModel])
     def realesrgan_models() -> list[dict[str, Any]]:

@@ -52,6 +52,25 @@ class UpscalePart(Part):
     crop: bool = True
 
 
+class GfpganPart(Part):
+    """Faces restored by GFPGAN; `visibility` mixes the result with the picture."""
+
+    visibility: float = Field(1.0, ge=0.0, le=1.0, title="Visibility", json_schema_extra={"step": 0.001})
+
+
+class CodeFormerPart(Part):
+    """Faces restored by CodeFormer; `weight` says how true they stay to what they were."""
+
+    visibility: float = Field(1.0, ge=0.0, le=1.0, title="Visibility", json_schema_extra={"step": 0.001})
+    weight: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        title="Weight (0 = maximum effect, 1 = minimum effect)",
+        json_schema_extra={"step": 0.001},
+    )
+
+
 class SplitPart(Part):
     """A picture much longer than the target size is cut along its longer side, into overlapping pieces of that size.
 
@@ -64,9 +83,10 @@ class SplitPart(Part):
 
 
 class FocalCropPart(Part):
-    """A cut of the target's proportions around what stands out: by edges and by entropy, weighed. A1111's third
-    weight, for faces, needs a detector that is not part of this program. `debug` adds a picture that shows why."""
+    """A cut of the target's proportions around what stands out: by faces, by edges and by entropy, weighed. Without
+    a file that finds faces their weight counts for nothing. `debug` adds a picture that shows why."""
 
+    face_weight: float = Field(0.9, ge=0.0, le=1.0, title="Face weight", json_schema_extra={"step": 0.05})
     entropy_weight: float = Field(0.15, ge=0.0, le=1.0, title="Entropy weight", json_schema_extra={"step": 0.05})
     edges_weight: float = Field(0.5, ge=0.0, le=1.0, title="Edges weight", json_schema_extra={"step": 0.05})
     debug: bool = Field(False, title="Create debug image")
@@ -105,6 +125,8 @@ class ExtrasRequest(Part):
 
     pictures: tuple[ExtrasPicture, ...] = Field(min_length=1)
     upscale: UpscalePart = UpscalePart()
+    gfpgan: GfpganPart | None = None
+    codeformer: CodeFormerPart | None = None
     split: SplitPart | None = None
     focal_crop: FocalCropPart | None = None
     auto_size: AutoSizePart | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -10,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels."""
+
 Objective = Literal["Maximize area", "Minimize error"]
 
 STEP = 64
 """Sizes that `suitable_size` considers are multiples of this, as in A1111."""
+
+_COLORS = {"entropy": (220, 0, 0), "edges": (0, 80, 255), "faces": (230, 0, 230)}
 
 _LOOKED_AT = 192
 """The longer side, in pixels, at which a picture is searched for what stands out."""
@@ -54,16 +60,25 @@ class FocalCrop:
         draw = ImageDraw.Draw(picture)
         draw.rectangle((self.box[0], self.box[1], self.box[2] - 1, self.box[3] - 1), outline=(0, 200, 0), width=3)
         radius = max(4, max(picture.size) // 60)
-        for (x, y), color in zip(self.points.values(), ((220, 0, 0), (0, 80, 255)), strict=False):
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=color, width=3)
+        for name, (x, y) in self.points.items():
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=_COLORS[name], width=3)
         return picture
 
 
-def focal_crop(image: Image.Image, size: tuple[int, int], *, entropy: float, edges: float) -> FocalCrop:
-    """`image` scaled to cover `size` and cut to it around the mean of two points, weighed by `entropy` and `edges`.
+def focal_crop(
+    image: Image.Image,
+    size: tuple[int, int],
+    *,
+    entropy: float,
+    edges: float,
+    face_weight: float = 0.0,
+    faces: Sequence[Box] = (),
+) -> FocalCrop:
+    """`image` scaled to cover `size` and cut to it around the mean of up to three points, each with a weight.
 
-    The one is the centre of the window of that size with the most different tones, the other the centre of the
-    strongest edges. With no weight at all the cut is centred.
+    They are the centre of the window of that size with the most different tones (`entropy`), the centre of the
+    strongest edges (`edges`) and that of the `faces`, if there are any (`face_weight`). With no weight at all the cut
+    is centred.
     """
     width, height = size
     factor = max(width / image.width, height / image.height)
@@ -75,6 +90,9 @@ def focal_crop(image: Image.Image, size: tuple[int, int], *, entropy: float, edg
         "entropy": (_busiest_window(tones, round(width * shrink), round(height * shrink)), entropy),
         "edges": (_centre_of_edges(tones), edges),
     }
+    if faces:
+        middle = np.array(faces).reshape(-1, 2, 2).mean(axis=(0, 1)) * factor * shrink
+        found["faces"] = ((float(middle[0]), float(middle[1])), face_weight)
     weights = {name: weight for name, (_, weight) in found.items() if weight > 0}
     points = {name: tuple(value / shrink for value in found[name][0]) for name in weights}
     total = sum(weights.values())

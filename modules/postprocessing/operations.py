@@ -19,6 +19,12 @@ from modules.upscaling.mixing import Upscale, check_size, enlarged
 Describe = Callable[[Image.Image], str]
 """A picture → words."""
 
+RestoreFaces = Callable[[Image.Image, str, float], tuple[Image.Image, int]]
+"""(picture, "GFPGAN" or "CodeFormer", weight) → the picture with its faces restored, and how many there were."""
+
+FindFaces = Callable[[Image.Image], list[crops.Box]]
+"""A picture → the boxes of its faces."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -32,14 +38,22 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Tools:
+    """What needs networks: they raise UnknownName without a file for it. `find_faces` is None without one."""
+
+    upscale: Upscale
+    describe: Describe
+    restore_faces: RestoreFaces
+    find_faces: FindFaces | None = None
+
+
+@dataclass(frozen=True)
 class Asked:
-    """What an operation is told beside the picture: the request, the size it aims at, how pictures are enlarged and
-    how they are described (which raises UnknownName without a model for it)."""
+    """What an operation is told beside the picture: the request, the size it aims at, and what it may use."""
 
     request: ExtrasRequest
     target: tuple[int, int]
-    upscale: Upscale
-    describe: Describe
+    tools: Tools
 
 
 Apply = Callable[[Work, Asked], tuple[Work, ...]]
@@ -80,11 +94,9 @@ def in_order(wanted: Iterable[str] = ()) -> tuple[Operation, ...]:
     return (*(OPERATIONS.get(name) for name in listed), *rest)
 
 
-def process(
-    image: Image.Image, request: ExtrasRequest, upscale: Upscale, describe: Describe, *, order: Iterable[str] = ()
-) -> tuple[Work, ...]:
+def process(image: Image.Image, request: ExtrasRequest, tools: Tools, *, order: Iterable[str] = ()) -> tuple[Work, ...]:
     """Every picture that the asked operations make of one. Raises WebuiError for what cannot be done."""
-    asked = Asked(request, target_size(image.size, request.upscale), upscale, describe)
+    asked = Asked(request, target_size(image.size, request.upscale), tools)
     works = (Work(image),)
     for one in in_order(order):
         if one.is_asked(request):
@@ -102,8 +114,38 @@ def target_size(size: tuple[int, int], upscale: UpscalePart) -> tuple[int, int]:
 @operation("Upscale", 1000, "upscale")
 def enlarge(work: Work, asked: Asked) -> tuple[Work, ...]:
     """By a factor or to a size, two upscalers mixed."""
-    image, facts = enlarged(work.image, asked.request.upscale, asked.upscale)
+    image, facts = enlarged(work.image, asked.request.upscale, asked.tools.upscale)
     return (replace(work, image=image, facts={**work.facts, **facts}),)
+
+
+@operation("GFPGAN", 2000, "gfpgan")
+def gfpgan(work: Work, asked: Asked) -> tuple[Work, ...]:
+    part = asked.request.gfpgan
+    assert part is not None
+    return (with_faces(work, "GFPGAN", part.visibility, 0.0, asked.tools.restore_faces),)
+
+
+@operation("CodeFormer", 3000, "codeformer")
+def codeformer(work: Work, asked: Asked) -> tuple[Work, ...]:
+    part = asked.request.codeformer
+    assert part is not None
+    made = with_faces(work, "CodeFormer", part.visibility, part.weight, asked.tools.restore_faces)
+    facts = {"CodeFormer weight": f"{round(part.weight, 3):g}"} if part.visibility else {}
+    return (replace(made, facts={**made.facts, **facts}),)
+
+
+def with_faces(work: Work, name: str, visibility: float, weight: float, restore: RestoreFaces) -> Work:
+    """A picture mixed with the same one whose faces a restorer has restored; transparency stays as it is."""
+    if not visibility:
+        return work
+    before = work.image.convert("RGB")
+    restored, found = restore(before, name, weight)
+    mixed = Image.blend(before, restored, visibility) if visibility < 1 else restored
+    if work.image.mode == "RGBA":
+        mixed.putalpha(work.image.getchannel("A"))
+    notices = () if found else (f"{name}: no face was found; the picture stays as it is",)
+    facts = {**work.facts, f"{name} visibility": f"{round(visibility, 3):g}"}
+    return replace(work, image=mixed, facts=facts, notices=(*work.notices, *notices))
 
 
 @operation("Split oversized images", 4000, "split")
@@ -120,7 +162,15 @@ def focal_crop(work: Work, asked: Asked) -> tuple[Work, ...]:
     part = asked.request.focal_crop
     assert part is not None
     _check_covers(work, asked)
-    cut = crops.focal_crop(work.image, asked.target, entropy=part.entropy_weight, edges=part.edges_weight)
+    find = asked.tools.find_faces
+    cut = crops.focal_crop(
+        work.image,
+        asked.target,
+        entropy=part.entropy_weight,
+        edges=part.edges_weight,
+        face_weight=part.face_weight,
+        faces=find(work.image) if part.face_weight and find is not None else (),
+    )
     made = replace(work, image=cut.image)
     return (made, replace(work, image=cut.explained())) if part.debug else (made,)
 
@@ -161,7 +211,7 @@ def flips(work: Work, asked: Asked) -> tuple[Work, ...]:
 def caption(work: Work, asked: Asked) -> tuple[Work, ...]:
     part = asked.request.caption
     assert part is not None
-    return (replace(work, caption=asked.describe(work.image)),) if part.blip else (work,)
+    return (replace(work, caption=asked.tools.describe(work.image)),) if part.blip else (work,)
 
 
 def with_existing(caption: str, existing: str, action: str) -> str:

@@ -14,6 +14,7 @@ from modules.errors import InvalidImage, NotPermitted, UnknownName
 from modules.images.data import ImageData
 from modules.infotext.paste import Pasted
 from modules.jobs.record import JobState, Result, login_of
+from modules.models.faces import USUAL_NAMES, FaceFiles
 from modules.outputs import opening
 from modules.outputs.folders import asked_folder
 from modules.postprocessing.operations import OPERATIONS
@@ -93,6 +94,11 @@ class Services:
     def can_describe(self) -> bool:
         """Whether there is a model that describes pictures."""
         return self._app.caption_model is not None
+
+    @property
+    def faces(self) -> FaceFiles:
+        """What there is to find and restore faces with."""
+        return self._app.catalog.faces
 
     def describe(self, image: ImageData) -> str:
         """A picture in words; waits for the worker. Raises WebuiError with words for the person."""
@@ -194,6 +200,7 @@ class Services:
         named = {
             "sd_model_checkpoint": self._checkpoints, "sd_vae": lambda: ["Automatic", "None", *self._app.catalog.vaes],
             "localization": lambda: [NONE, *self.localizations.names()],
+            "face_restoration_model": lambda: list(USUAL_NAMES),
             "upscaler_for_img2img": self._app.upscalers.names, "hide_samplers": SAMPLERS.names,
             "postprocessing_enable_in_main_ui": lambda: ["Upscale"],
             "postprocessing_disable_in_extras": OPERATIONS.names, "postprocessing_operation_order": OPERATIONS.names,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
 
 from tests.integration.test_api_generation import SMALL, decoded, encoded
+from tests.support import faces
 from tests.support.upscalers import real_esrgan
 
 
@@ -59,8 +62,8 @@ def test_nothing_is_saved(server, photo):
     [
         ({"upscaler_1": "Lanszos"}, "did you mean"),
         ({"image": "no picture"}, "image"),
-        ({"gfpgan_visibility": 1}, "face restoration is not available"),
-        ({"codeformer_visibility": 0.5}, "face restoration is not available"),
+        ({"gfpgan_visibility": 1}, "put GFPGANv1.4.pth and detection_Resnet50_Final.pth"),
+        ({"codeformer_visibility": 0.5}, "put codeformer-v0.1.0.pth and detection_Resnet50_Final.pth"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(server, photo, change, words):
@@ -93,6 +96,60 @@ def test_a_network_from_a_file_enlarges_a_picture_without_seams(server, photo, n
     assert whole.size == (400, 240) and whole.text["postprocessing"].endswith("Postprocess upscaler: R-ESRGAN 4x+")
     assert np.asarray(ImageChops.difference(whole, tiled)).max() <= 12  # of 255
     assert np.asarray(ImageChops.difference(whole, photo.resize(whole.size))).mean() < 60
+
+
+@pytest.fixture(scope="module")
+def restorers(server):
+    """GFPGAN and CodeFormer that paint a face in the middle of every picture, three quarters as large."""
+    folder = server.log.parent / "models" / "GFPGAN"
+    faces.write(
+        folder,
+        GFPGANv1_4=faces.painting_gfpgan((-1.0, 0.0, 1.0)),
+        codeformer=faces.painting_codeformer((1.0, 1.0, -1.0)),
+        detection=faces.planted_detector(always_at=(320, 320), side=480),
+    )
+    server.post("/sdapi/v1/refresh-checkpoints")
+    yield folder
+    for file in folder.iterdir():
+        file.unlink()
+    server.post("/sdapi/v1/refresh-checkpoints")
+
+
+def test_faces_are_restored_in_extras_as_visible_as_asked(server, restorers):
+    listed = server.get("/sdapi/v1/face-restorers").json()
+    assert listed == [{"name": name, "cmd_dir": str(restorers)} for name in ("CodeFormer", "GFPGAN")]
+    grey = Image.new("RGB", (128, 128), (100, 100, 100))
+    body = {"image": encoded(grey), "gfpgan_visibility": 0.5}
+    image = decoded(server.post("/sdapi/v1/extra-single-image", body).json()["image"])
+    assert image.size == grey.size
+    assert image.getpixel((64, 64)) == pytest.approx((50, 114, 178), abs=1) and image.getpixel((5, 64)) == (100,) * 3
+    assert image.text["postprocessing"] == "GFPGAN visibility: 0.5"
+    body = {**body, "gfpgan_visibility": 1, "codeformer_visibility": 1, "codeformer_weight": 0.3}
+    image = decoded(server.post("/sdapi/v1/extra-single-image", body).json()["image"])
+    assert image.getpixel((64, 64)) == (255, 255, 0)  # CodeFormer comes last
+    said = "GFPGAN visibility: 1, CodeFormer visibility: 1, CodeFormer weight: 0.3"
+    assert image.text["postprocessing"] == said
+
+
+@pytest.mark.parametrize("source", [{}, {"init_images": True}])
+def test_faces_are_restored_in_generation_and_the_infotext_makes_the_picture_again(server, restorers, source):
+    route = "img2img" if source else "txt2img"
+    start = {"init_images": [encoded(Image.new("RGB", (128, 128), (90, 120, 60)))]} if source else {}
+    asked = {**SMALL, **start, "width": 128, "height": 128, "restore_faces": True}
+    by = {"override_settings": {"face_restoration_model": "GFPGAN"}}
+    answer = server.post(f"/sdapi/v1/{route}", {**asked, **by}).json()
+    restored = decoded(answer["images"][0])
+    assert restored.getpixel((64, 64)) == (0, 127, 255)
+    assert "Face restoration: GFPGAN" in restored.text["parameters"]
+    info = json.loads(answer["info"])
+    assert (info["restore_faces"], info["face_restoration_model"]) == (True, "GFPGAN")
+    plain = decoded(server.post(f"/sdapi/v1/{route}", {**asked, "restore_faces": False}).json()["images"][0])
+    assert plain.getpixel((64, 64)) != (0, 127, 255) and plain.crop((0, 0, 128, 12)).tobytes() == (
+        restored.crop((0, 0, 128, 12)).tobytes()
+    )
+    if not source:
+        again = server.post("/sdapi/v1/txt2img", {"infotext": restored.text["parameters"]}).json()
+        assert decoded(again["images"][0]).tobytes() == restored.tobytes()
 
 
 def test_hires_fix_enlarges_with_a_network_and_says_which(server, network):

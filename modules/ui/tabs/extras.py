@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from modules.errors import WebuiError
 from modules.extras import pictures_in
 from modules.generation.extras import ExtrasPicture, ExtrasRequest
+from modules.models.faces import USUAL_NAMES
 from modules.postprocessing.operations import OPERATIONS, in_order
 from modules.ui.page import TABS, Page, Tab
 from modules.ui.parts.panel import live_panel
@@ -36,6 +37,8 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
     """What `server.<name>(values)` in assets/js/extras.js calls."""
 
     def offers(values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("refresh"):
+            services.refresh_models()
         return {"upscalers": services.choices("pixel_upscalers"), "operations": operations(services)}
 
     def submit(values: dict[str, Any], request: gr.Request) -> dict[str, Any]:
@@ -60,7 +63,10 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
 
 
 def operations(services: Services) -> list[dict[str, Any]]:
-    """What can be done to a picture, in the order of the settings and without what they hide, as JSON."""
+    """What can be done to a picture, in the order of the settings and without what they hide, as JSON.
+
+    `problem` is what one lacks that cannot be done yet.
+    """
     settings, parts = services.settings, ExtrasRequest.model_fields
     found = []
     for one in in_order(settings.postprocessing_operation_order):
@@ -71,7 +77,16 @@ def operations(services: Services) -> list[dict[str, Any]]:
         annotation = parts[one.part].annotation
         (model,) = [kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")]
         fields = [argument(name, field, "extras", services.choices) for name, field in model.model_fields.items()]
-        found.append({"name": one.name, "part": one.part, "fields": [field for field in fields if field is not None]})
+        if one.part == "focal_crop" and services.faces.detector is None:
+            fields = [field for field in fields if field is not None and field["name"] != "face_weight"]
+        found.append(
+            {
+                "name": one.name,
+                "part": one.part,
+                "fields": [field for field in fields if field is not None],
+                "problem": services.faces.problem(one.name) if one.name in USUAL_NAMES else None,
+            }
+        )
     return found
 
 

@@ -32,14 +32,16 @@ function choice(label, id, changed) {
 }
 
 // An operation of the server's description: a fold with a switch, { node, part, read() (null when off), write(value) }.
-function operation({ name, part, fields: described }, changed) {
+// One that has a `problem` cannot be switched on, and says why.
+function operation({ name, part, fields: described, problem }, changed) {
   const id = `extras_${part}`;
-  const on = element("input", { type: "checkbox", id, "aria-label": name, onchange: () => { if (on.checked) fold.open = true; changed(); } });
+  const on = element("input", { type: "checkbox", id, "aria-label": name, disabled: Boolean(problem), onchange: () => { if (on.checked) fold.open = true; changed(); } });
   const fields = described.map((one) => ({ ...one, ...drawInput({ ...one, value: one.default }) }));
   const labels = fields.map((field) => element("label", { class: field.kind === "bool" ? "check" : "choice", htmlFor: field.input.id },
     ...(field.kind === "bool" ? [field.input, element("span", {}, field.label)] : [element("span", {}, field.label), field.input])));
   // The switch stands beside the fold's heading: one control inside another cannot be reached by everybody.
-  const fold = element("details", { id: `${id}_fold` }, element("summary", {}, name), element("div", { class: "grid" }, ...labels));
+  const fold = element("details", { id: `${id}_fold` }, element("summary", {}, name), ...(problem ? [element("p", { class: "problem" }, problem)] : []),
+    element("div", { class: "grid" }, ...labels));
   const node = element("div", { class: "operation" }, on, fold);
   fields.forEach((field) => field.input.addEventListener("change", () => changed()));
   const values = () => Object.fromEntries(fields.map((field) => [field.name, field.read()]));
@@ -48,7 +50,7 @@ function operation({ name, part, fields: described }, changed) {
     read: () => (on.checked ? values() : null),
     keep: () => ({ on: on.checked, values: values() }),
     write: (kept) => {
-      on.checked = Boolean(kept?.on);
+      on.checked = Boolean(kept?.on) && !problem;
       fold.open = on.checked;
       for (const field of fields) field.write(kept?.values?.[field.name] ?? field.default);
     },
@@ -95,7 +97,7 @@ export async function attachExtras({ host, server, bridge, panels, pictures, wai
   const height = slider("Height", { min: 64, max: 8192, step: 8, value: DEFAULTS.height }, changed);
   const crop = element("input", { type: "checkbox", id: "extras_upscaling_crop", checked: true, onchange: changed });
   const swap = icon("swap", "Swap width and height", () => { const kept = width.read(); width.write(height.read()); height.write(kept); changed(); });
-  const refresh = icon("refresh", "Look for new upscalers", offer);
+  const refresh = icon("refresh", "Look for new upscalers", () => offer({ refresh: true }));
   const by = element("div", { class: "grid" }, factor.node, maxSide.node);
   const to = element("div", { class: "to" }, element("div", { class: "sizes" }, width.node, height.node), swap,
     element("label", { class: "check", htmlFor: crop.id }, crop, " Crop to fit"));
@@ -206,14 +208,15 @@ export async function attachExtras({ host, server, bridge, panels, pictures, wai
 
   // ── asking the server ───────────────────────────────────────────────────────────────────────────────────────────
 
-  async function offer() {
-    const offered = await server.offers({});
+  async function offer(asked = {}) {
+    const offered = await server.offers(asked);
     upscaler.offer(offered.upscalers);
     second.offer(offered.upscalers);
-    if (operations.length) return;
+    const kept = new Map(operations.map((one) => [one.part, one.keep()]));
     hasUpscale = offered.operations.some((one) => one.part === "upscale");
     upscale.hidden = !hasUpscale;
     operations = offered.operations.filter((one) => one.part !== "upscale").map((one) => operation(one, changed));
+    for (const one of operations) if (kept.has(one.part)) one.write(kept.get(one.part));
     others.replaceChildren(...operations.map((one) => one.node));
   }
 
