@@ -106,7 +106,7 @@ class ModelManager:
         return Path(ref.path).exists() and _model_key(ref, options or GenerationOptions()) in self._models
 
     def device_for(self, part: str) -> torch.device:
-        """The device of a part by A1111's name ("interrogate", "esrgan", "gfpgan" …): the CPU where `--use-cpu` names it."""
+        """The device of a part by A1111's name ("esrgan", "gfpgan" …): the CPU where `--use-cpu` names it."""
         return torch.device("cpu") if part in self.policy.use_cpu else self.choice.device
 
     def unload(self) -> None:
