@@ -207,8 +207,7 @@ def test_keys_mark_rate_delete_and_bring_back(page, gallery_server):
 def test_two_chosen_pictures_are_compared_with_what_differs(page):
     tiles = page.locator(".gallery .tile")
     tiles.nth(0).click()
-    tiles.nth(0).click(modifiers=["Control"])
-    tiles.nth(1).click(modifiers=["Control"])
+    tiles.nth(1).click(modifiers=["Control"])  # the one that was clicked before is the other
     page.get_by_role("button", name="Compare the two").click()
     box = page.locator(".webui-compare")
     box.wait_for()
@@ -302,6 +301,22 @@ def test_a_picture_that_arrives_does_not_take_the_place_of_the_one_in_hand(page)
     page.evaluate(f"{GALLERY}.refresh()")
     page.unroute("**/history?*")
     assert page.evaluate(f"[{GALLERY}.grid.place, {GALLERY}.tile.id]") == [0, arrived], "nobody looks: the newest first"
+
+
+def test_on_a_phone_a_tap_opens_a_picture_and_the_mark_chooses_it(browser, gallery_server, page):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    phone = context.new_page()
+    phone.goto(gallery_server.url)
+    open_tab(phone)
+    phone.evaluate(f"{GALLERY}.pages.total || {GALLERY}.refresh()")
+    tiles = phone.locator(".gallery .tile")
+    tiles.nth(2).locator(".mark").tap()
+    assert phone.evaluate(f"{GALLERY}.grid.selected.size") == 1
+    assert not phone.locator(".gallery .detail").is_visible()
+    tiles.nth(1).tap()
+    phone.get_by_role("button", name="Close", exact=True).click()
+    assert not phone.locator(".gallery .detail").is_visible()
+    context.close()
 
 
 @pytest.mark.parametrize("width, height, scheme", [(1280, 800, "dark"), (2560, 1440, "light"), (390, 844, "dark")])

@@ -3,7 +3,7 @@
 
 const search = new URL(import.meta.url).search;
 const load = (file) => import(`./${file}${search}`);
-const [{ element, button, isTyping, debounce, toast }, { at, call }, { Pages }, { Grid }, { Detail }, { openCompare }, { openLightbox }, { openImport }] = await Promise.all(
+const [{ element, button, isTyping, debounce, toast }, { at, call }, { Pages }, { Grid, NARROW }, { Detail }, { openCompare }, { openLightbox }, { openImport }] = await Promise.all(
   ["dom.js", "http.js", "gallery_pages.js", "gallery_grid.js", "gallery_detail.js", "gallery_compare.js", "lightbox.js", "gallery_import.js"].map(load),
 );
 
@@ -111,6 +111,7 @@ export class Gallery {
   search() {
     this.keep();
     this.grid.selected.clear();
+    this.grid.clicked = null;
     this.grid.place = this.grid.anchor = 0;
     this.grid.root.scrollTop = 0;
     return this.pages.reset(this.wanted);
@@ -295,7 +296,7 @@ export class Gallery {
   open(place) {
     const tile = this.pages.at(place);
     if (!tile) return;
-    if (matchMedia("(max-width: 760px)").matches) { this.grid.moveTo(place); this.root.classList.add("shows-detail"); return; }
+    if (matchMedia(NARROW).matches) { this.grid.moveTo(place); this.root.classList.add("shows-detail"); return; }
     const image = (one) => one && { ...one, url: at(one.file) };
     const step = (by) => {
       if (this.pages.at(this.grid.place + by)) this.grid.moveTo(this.grid.place + by);

@@ -6,6 +6,7 @@ const { at } = await import(`./http.js${search}`);
 
 const GAP = 6;
 const ROWS_BESIDE = 2; // rows drawn above and below the view
+export const NARROW = "(max-width: 760px)"; // windows without room for a picture beside the grid
 
 export function dragFile(event, tile) {
   const url = at(tile.file);
@@ -15,12 +16,13 @@ export function dragFile(event, tile) {
 }
 
 export class Grid {
-  // `moved(place)` after the focus moved, `opened(place)` for a double click, `starred(tile)` for its star.
+  // `moved(place)` after the focus moved, `opened(place)` for a double click (in a narrow window any), `starred(tile)` for its star.
   constructor({ pages, moved, opened, starred }) {
     Object.assign(this, { pages, moved, opened, starred });
     this.side = 170;
     this.place = 0; // the focused picture
     this.anchor = 0; // where a range begins
+    this.clicked = null; // id of the picture that was clicked last, if it was clicked plainly
     this.selected = new Set(); // ids
     this.nodes = new Map(); // place → node
     this.canvas = element("div", { class: "canvas" });
@@ -103,10 +105,17 @@ export class Grid {
     const tile = this.pages.at(node.place);
     if (!tile) return;
     if (event.target.closest(".star")) { this.starred(tile); return; }
+    const adds = event.ctrlKey || event.metaKey || Boolean(event.target.closest(".mark"));
     if (event.shiftKey) this.selectRange(this.anchor, node.place);
-    else if (event.ctrlKey || event.metaKey || event.target.closest(".mark")) { this.toggle(tile); this.anchor = node.place; }
-    else { this.selected.clear(); this.anchor = node.place; }
+    else if (adds) {
+      // as in a file manager, the one that was clicked before is the first of several
+      if (!event.target.closest(".mark") && !this.selected.size && this.clicked !== null && this.clicked !== tile.id) this.selected.add(this.clicked);
+      this.toggle(tile);
+    } else this.selected.clear();
+    if (!event.shiftKey) this.anchor = node.place;
+    this.clicked = adds || event.shiftKey ? null : tile.id;
     this.moveTo(node.place);
+    if (this.clicked !== null && matchMedia(NARROW).matches) this.opened(node.place); // there is no room beside the grid
   }
 
   doubleClick(event) {
