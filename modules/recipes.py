@@ -198,6 +198,9 @@ class ScriptRun:
         values = {name: child.get(name) for name in ("step", "steps") if name in child}
         eta = child.get("eta_s")
         said = {"text": child.get("text", ""), "skipped": child.get("skipped", False)}
+        if (passes := child.get("passes")) is not None:
+            number, a_request = passes
+            said.update(pass_name=child["pass_name"], passes=(done * a_request + number, place["batches"] * a_request))
         self.app.feeds.note_progress(self.job.id, **values, **said, **place, progress=progress)
         preview = self.app.feeds.preview(job_id)
         shown = self.app.feeds.preview(self.job.id)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modules.api import answers, documents, login, native, sdapi
-from modules.api.accounts import Logins, parse_logins, read_keys, read_logins
+from modules.api.accounts import Logins, check_names, parse_logins, read_keys, read_logins
 from modules.api.gate import Gate, GateRules
 from modules.errors import SettingsError
 from modules.settings.flags import Flags
@@ -79,9 +79,9 @@ def _page_logins(flags: Flags) -> dict[str, str]:
 
 def check_flags(flags: Flags) -> None:
     """Raise SettingsError for what would keep the server from answering as asked; called before a worker is started."""
-    _page_logins(flags)
-    parse_logins(flags.api_auth, flag="--api-auth")
-    read_keys(flags.api_keys_path, flag="--api-keys-path")
+    api_logins = parse_logins(flags.api_auth, flag="--api-auth")
+    keys = read_keys(flags.api_keys_path, flag="--api-keys-path")
+    check_names({**_page_logins(flags), **api_logins, **dict.fromkeys(keys.names)})
     _check_tls(flags)
     _port(flags)
 
@@ -145,7 +145,7 @@ def serve_page(app: App, flags: Flags) -> Server:
             quiet=True,
             inbrowser=False,
             share=False,
-            root_path=rules.subpath or None,
+            root_path=rules.subpath,  # not GRADIO_ROOT_PATH, of which the gate would not know
             ssl_keyfile=flags.tls_keyfile,
             ssl_certfile=flags.tls_certfile,
             # of Gradio's own call to itself; without TLS there is nothing to verify, and nothing to load for it

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from modules.errors import SettingsError
+from modules.outputs.naming import component
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _SCHEME = "scrypt$14$8$1$"
@@ -111,6 +115,11 @@ class ApiKeys:
         """Whose key it is."""
         return self._names.get(_digest(key))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everybody who has a key, in the order of the file; where there are no logins the first administers."""
+        return tuple(dict.fromkeys(self._names.values()))
+
 
 class Sessions:
     """Login sessions by cookie token. Only the hash of a token is kept, so a memory dump opens no door."""
@@ -146,7 +155,8 @@ class Lockout:
     """Slows down guessing: each failure over the free ones doubles the wait.
 
     Five are free for one name from one address, thirty for an address: behind a share link or a proxy everybody has the
-    same address, and one guesser there must not lock all others out at once.
+    same address, and one guesser there must not lock all others out at once. IPv6 addresses of one network of 64 bits
+    count as one: that many anybody has.
     """
 
     def __init__(self) -> None:
@@ -177,6 +187,9 @@ class Lockout:
 
 def _keys(address: str, name: str) -> tuple[tuple[str, int], ...]:
     """What failures are counted under, with how many are free."""
+    with contextlib.suppress(ValueError):
+        if (found := ipaddress.ip_address(address.split("%", 1)[0])).version == 6:
+            address = str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address)
     return ((f"{address} {name}", _FREE_FAILURES), (address, _FREE_FAILURES_OF_ADDRESS))
 
 
@@ -186,10 +199,10 @@ def parse_logins(text: str | None, *, flag: str) -> dict[str, str]:
     for entry in (text or "").replace("\n", ",").split(","):
         if not (entry := entry.strip()):
             continue
-        name, colon, password = entry.partition(":")
-        if not colon or not name or not password:
+        name, _, password = (part.strip() for part in entry.partition(":"))
+        if not name or not password:
             raise SettingsError(f"{flag} holds an entry that is not user:password; write user:password,user:password")
-        logins[name.strip()] = password.strip()
+        logins[name] = password
     return logins
 
 
@@ -198,9 +211,34 @@ def read_logins(path: str | None, *, flag: str) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        return parse_logins(Path(path).expanduser().read_text("utf-8"), flag=flag)
-    except OSError as error:
-        raise SettingsError(f"{flag}: {path} cannot be read ({error.strerror}); nobody could log in") from error
+        return parse_logins(_text_of(path), flag=flag)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{flag}: {path} cannot be read ({_why(error)}); nobody could log in") from error
+
+
+def _text_of(path: str) -> str:
+    """A file's text, as editors on Windows write it too; raises OSError, ValueError for what is not UTF-8."""
+    return Path(path).expanduser().read_text("utf-8-sig")
+
+
+def _why(error: OSError | ValueError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not text in UTF-8"
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise SettingsError for people whose pictures would share a folder: each has one of the name in `outputs/`."""
+    owner_of_folder: dict[str, str] = {}
+    for name in names:
+        folder = component(name)
+        if folder != name:
+            raise SettingsError(
+                f'"{name}" cannot be the name of a login or a key: no folder of pictures can be called so'
+            )
+        other = owner_of_folder.setdefault(folder.casefold(), name)
+        if other != name:
+            raise SettingsError(
+                f'the logins or keys "{other}" and "{name}" differ in capitals alone; rename one of them'
+            )
 
 
 def new_key(name: str) -> tuple[str, str]:
@@ -214,9 +252,9 @@ def read_keys(path: str | None, *, flag: str) -> ApiKeys:
     if path is None:
         return ApiKeys()
     try:
-        lines = Path(path).expanduser().read_text("utf-8").splitlines()
-    except OSError as error:
-        raise SettingsError(f"{flag}: {path} cannot be read ({error.strerror}); no key would work") from error
+        lines = _text_of(path).splitlines()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{flag}: {path} cannot be read ({_why(error)}); no key would work") from error
     keys: dict[bytes, str] = {}
     for number, line in enumerate(lines, start=1):
         if not (line := line.strip()) or line.startswith("#"):

@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from modules.api.bodies import ErrorAnswer, InvalidAnswer
@@ -119,6 +120,11 @@ def add_error_answers(web: FastAPI) -> None:
             return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
         body = {"error": "HTTPException", "detail": error.detail, "body": "", "errors": str(error.detail)}
         return JSONResponse(body, error.status_code, error.headers)
+
+    @web.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        """Nobody reads this, or the gate says instead why it let no more of the body through."""
+        return Response(status_code=400)
 
     @web.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -27,6 +27,7 @@ from fastapi.responses import Response
 from modules.api.answers import picture_answers
 from modules.api.bodies import Body
 from modules.api.jobs import may_change
+from modules.api.waiting import Apart
 from modules.errors import InvalidImage, NotPermitted
 from modules.images.data import ImageData
 from modules.models.cards import Card, CardRules, Cards, Kind, folders_of, id_of, save_notes, save_preview
@@ -52,7 +53,7 @@ class NewPreview(Body):
 def routes(app: "App") -> APIRouter:
     """Everything in this module's docstring."""
     router = APIRouter(prefix="/cards", tags=["cards"])
-    cards = Cards(app.catalog)
+    cards, apart = Cards(app.catalog), Apart()
     thumbnails = Thumbnails(app.data_dir / "cache" / "thumbnails")
 
     def known_file(kind: Kind, card_id: str) -> ModelFile:
@@ -69,8 +70,8 @@ def routes(app: "App") -> APIRouter:
     MayChange = Depends(change_allowed)
 
     @router.post("/refresh")
-    def refresh() -> dict[str, Any]:
-        app.catalog.refresh()
+    async def refresh() -> dict[str, Any]:
+        await apart.run(app.catalog.refresh)
         return {}
 
     @router.get("/{kind}")

@@ -8,10 +8,13 @@ its mind in between (DNS rebinding) gains nothing; each redirect is looked at th
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
+import itertools
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +31,10 @@ SCHEMES = ("http://", "https://")
 _WITHIN_S = 30.0
 _LONGEST = 64 * 2**20
 _REDIRECTS = 3
+_MOST = 32
 _NOT_QUOTED = "/%?:@!$&'()*+,;=~[]"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_TOO = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("fec0::/10"))  # Python takes them for public
 _PICTURE_FIELDS = ("init_images", "mask", "latent_mask", "depth_image", "firstpass_image", "image", "imageList")
 
 B = TypeVar("B", bound=BaseModel)
@@ -53,9 +58,12 @@ def picture(text: str, field: str, settings: Settings) -> ImageData:
 
 def with_pictures(body: B, settings: Settings) -> B:
     """`body` with its picture fields' addresses replaced by the pictures themselves, as base64; raises InvalidImage."""
+    fetched_ones = itertools.count(1)
 
     def replaced(value: object, name: str) -> object:
         if isinstance(value, str) and is_address(value):
+            if next(fetched_ones) > _MOST:
+                raise InvalidImage(f"{name}: more than {_MOST} addresses in one request; send the pictures as base64")
             return picture(value, name, settings).to_base64()
         if isinstance(value, list):
             return [replaced(item, name) for item in value]
@@ -109,6 +117,11 @@ class Fetcher:
     def _ask(self, url: str, deadline: float) -> tuple[bytes | None, str]:
         """(content, "") or (None, where it moved to)."""
         connection = self._connection(url, max(0.1, deadline - time.monotonic()))
+        patience = threading.Timer(
+            max(0.1, deadline - time.monotonic()), connection.give_up
+        )  # the socket's own timeout
+        patience.daemon = True  # begins anew with every byte
+        patience.start()
         try:
             parts = urlsplit(url)
             target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_NOT_QUOTED)
@@ -119,11 +132,22 @@ class Fetcher:
                 return None, place
             if answer.status != 200:
                 raise InvalidImage(f"{_shown(url)} answered {answer.status} {answer.reason}")
-            return self._read(answer, url, deadline), ""
+            content = self._read(answer, url)
+            if connection.is_given_up:
+                raise self._too_slow(url)
+            return content, ""
+        except (OSError, http.client.HTTPException) as error:
+            if connection.is_given_up:
+                raise self._too_slow(url) from error
+            raise
         finally:
+            patience.cancel()
             connection.close()
 
-    def _connection(self, url: str, timeout: float) -> http.client.HTTPConnection:
+    def _too_slow(self, url: str) -> InvalidImage:
+        return InvalidImage(f"{_shown(url)} was not received within {self.within_s:g} s")
+
+    def _connection(self, url: str, timeout: float) -> _Pinned:
         """A connection to an address of the host that may be asked."""
         try:
             parts = urlsplit(url)
@@ -145,14 +169,12 @@ class Fetcher:
         kind = _PinnedHTTPS if parts.scheme == "https" else _Pinned
         return kind(host, port, addresses[0], timeout)
 
-    def _read(self, answer: http.client.HTTPResponse, url: str, deadline: float) -> bytes:
+    def _read(self, answer: http.client.HTTPResponse, url: str) -> bytes:
         content = bytearray()
         while chunk := answer.read1(1 << 16):
             content += chunk
             if len(content) > self.longest:
                 raise InvalidImage(f"{_shown(url)} is larger than {self.longest // 2**20} MB")
-            if time.monotonic() > deadline:
-                raise InvalidImage(f"{_shown(url)} was not received within {self.within_s:g} s")
         return bytes(content)
 
 
@@ -168,7 +190,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return found.is_global and not found.is_multicast and not found.is_reserved
+    is_local = any(found in network for network in _LOCAL_TOO)  # an address is in no network of the other version
+    return found.is_global and not (is_local or found.is_multicast or found.is_reserved)
 
 
 def _shown(url: str) -> str:
@@ -185,9 +208,17 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, host: str, port: int, address: str, timeout: float) -> None:
         super().__init__(host, port, timeout=timeout)
         self._address = address
+        self.is_given_up = False
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
+
+    def give_up(self) -> None:
+        """End whatever is waited for, from another thread."""
+        self.is_given_up = True
+        if self.sock is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
 class _PinnedHTTPS(_Pinned):

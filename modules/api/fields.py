@@ -164,9 +164,14 @@ def _to_request(values: dict[str, Any], body: GenerationBody, scripts: dict[str,
     )
 
 
+def unrestricted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the API may change of some settings: as in A1111 not those about itself, which are passed over."""
+    return {key: value for key, value in settings.items() if not key.startswith("api_")}
+
+
 def overrides_of(body: GenerationBody) -> dict[str, Any]:
     """The settings of this one request. As in A1111 an empty checkpoint name means the one in use."""
-    overrides = dict(body.override_settings or {})
+    overrides = unrestricted(body.override_settings or {})
     if not overrides.get("sd_model_checkpoint"):
         overrides.pop("sd_model_checkpoint", None)
     return overrides

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modules.api.accounts import ApiKeys, Lockout, Logins, Sessions
-from modules.api.json_text import mending
+from modules.api.json_text import NestedTooDeeply, mending
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ _SHARED_PREFIXES = ("/jobs", "/files/", "/history", "/cards", "/worker", "/sd_ex
 _STATIC_PREFIXES = ("/assets/", "/static/", "/svelte/", "/webui-assets/public/")
 OPEN_PATHS = frozenset({"/login", "/favicon.ico", "/theme.css", "/robots.txt", "/healthz"})
 """What answers without a login, besides static assets: the login page and what it and health checks need."""
+_OPEN_BODY_LIMIT = 16 * 2**10
+"""Bytes of a body that somebody without a login may send: the login form."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -77,7 +80,7 @@ class GateRules:
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     api_enabled: bool = True
     api_enabled_on_share: bool = False
-    hosts: set[str] = field(default_factory=lambda: {"localhost", "127.0.0.1", "::1"})
+    hosts: set[str] = field(default_factory=lambda: set(_LOOPBACK))
     share_hosts: set[str] = field(default_factory=set)
     any_host: bool = False
     origins: frozenset[str] = frozenset()
@@ -102,8 +105,8 @@ class Gate:
             await self.app(scope, receive, send)
             return
         request = _Request(scope, self.rules.subpath)
-        if (origin := request.header("origin")) is not None and self._is_named(origin):
-            send = _readable_from(origin, send)
+        origin = request.header("origin")
+        send = _readable_from(origin if origin is not None and self._is_named(origin) else None, send)
         refusal = self._place_refusal(request)
         if refusal is None and request.is_preflight:  # it never carries a login
             await _allow(send, request)
@@ -114,7 +117,9 @@ class Gate:
             return
         self._name_owner(request)
         receive = self._bounded(request, receive)
-        await self.app(scope, mending(receive) if request.is_json else receive, self._dressed(request, send))
+        if request.is_json:
+            receive = self._mended(request, receive)
+        await self.app(scope, receive, self._dressed(request, send))
 
     # ── from where ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,10 +135,14 @@ class Gate:
             return _Refusal(
                 403, f'requests from pages of "{origin}" are not accepted; --cors-allow-origins would allow them'
             )
-        if is_change and origin is None and request.header("sec-fetch-site") == "cross-site":
-            return _Refusal(403, "requests from other sites' pages are not accepted")
-        if self._too_large(request):
-            return self._too_large_refusal()
+        if origin is None and request.header("sec-fetch-site") == "cross-site":
+            is_link = request.header("sec-fetch-mode") == "navigate" and request.header("sec-fetch-dest") == "document"
+            has_friends = bool(self.rules.origins or self.rules.origins_regex)  # their pages may show our pictures
+            if is_change or not (is_link or has_friends):
+                return _Refusal(403, "requests from other sites' pages are not accepted")
+        length = request.header("content-length") or ""
+        if length.isdigit() and int(length) > self._body_limit(request):
+            return self._too_large_refusal(request)
         return None
 
     def _host_is_ours(self, host: str) -> bool:
@@ -155,12 +164,11 @@ class Gate:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc == request.header("host")
 
-    def _too_large_refusal(self) -> _Refusal:
-        return _Refusal(413, f"the request is larger than {self.rules.body_limit / 2**20:.4g} MB")
+    def _body_limit(self, request: _Request) -> int:
+        return min(self.rules.body_limit, _OPEN_BODY_LIMIT) if request.path in OPEN_PATHS else self.rules.body_limit
 
-    def _too_large(self, request: _Request) -> bool:
-        length = request.header("content-length") or ""
-        return length.isdigit() and int(length) > self.rules.body_limit
+    def _too_large_refusal(self, request: _Request) -> _Refusal:
+        return _Refusal(413, f"the request is larger than {self._body_limit(request) / 2**20:.4g} MB")
 
     # ── who ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -238,10 +246,10 @@ class Gate:
             # the same login on the page and in the API is the same person
             known = request.api_user in self.rules.logins
             owner = f"user:{request.api_user}" if known else f"api:{request.api_user}"
-            admin = request.api_user == (self.rules.api_logins or self.rules.logins).administrator
+            admin = self._administers(request.api_user)
         else:
             identity = request.cookie(IDENTITY_COOKIE)
-            is_local = request.host not in self.rules.share_hosts and request.client in ("127.0.0.1", "::1")
+            is_local = request.is_local
             if identity is not None and re.fullmatch(r"[\w-]{22,64}", identity):
                 owner = f"browser:{identity}"
             elif request.is_api or "text/html" not in (request.header("accept") or ""):
@@ -252,6 +260,19 @@ class Gate:
             # one person at their own machine: programs without an identity see what the page does, as in A1111
             has_logins = self.rules.logins or self.rules.api_logins or self.rules.api_keys
             admin = owner == API_OWNER and is_local and not has_logins
+        self._write_owner(request, owner, admin)
+
+    def _administers(self, api_user: str) -> bool:
+        """Whether somebody known to the API is the administrator: who is so on the page, else the first of the API."""
+        rules = self.rules
+        if api_user in rules.logins:
+            return api_user == rules.logins.administrator
+        if rules.api_logins:
+            return api_user == rules.api_logins.administrator
+        return not rules.logins and api_user == next(iter(rules.api_keys.names), None)
+
+    @staticmethod
+    def _write_owner(request: _Request, owner: str, admin: bool) -> None:
         ours = (OWNER_HEADER.encode(), ADMIN_HEADER.encode())
         headers = [pair for pair in request.scope["headers"] if pair[0].lower() not in ours]
         headers.append((ours[0], owner.encode("utf-8")))
@@ -270,20 +291,33 @@ class Gate:
             message = await receive()
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
-                if taken > self.rules.body_limit:
-                    request.is_too_large = True
+                if taken > self._body_limit(request):
+                    request.body_refusal = self._too_large_refusal(request)
                     return {"type": "http.disconnect"}
             return message
 
         return bounded
 
+    def _mended(self, request: _Request, receive: Receive) -> Receive:
+        """A JSON body fit to be read and stored; one that is nested too deeply never arrives."""
+
+        async def mended() -> MutableMapping[str, Any]:
+            try:
+                return await whole()
+            except NestedTooDeeply as error:
+                request.body_refusal = _Refusal(400, str(error))
+                return {"type": "http.disconnect"}
+
+        whole = mending(receive)
+        return mended
+
     def _dressed(self, request: _Request, send: Send) -> Send:
         started = time.perf_counter()
 
         async def dressed(message: MutableMapping[str, Any]) -> None:
-            if request.is_too_large:  # whatever the application makes of half a body
+            if request.body_refusal is not None:  # whatever the application makes of half a body
                 if message["type"] == "http.response.start":
-                    await _refuse(request.scope, None, send, self._too_large_refusal())
+                    await _refuse(request.scope, None, send, request.body_refusal)
                 return
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
@@ -292,7 +326,8 @@ class Gate:
                 elapsed = time.perf_counter() - started
                 headers.append((b"x-process-time", f"{elapsed:.4f}".encode()))
                 if request.new_identity is not None:
-                    cookie = _cookie(IDENTITY_COOKIE, request.new_identity, secure=request.is_https)
+                    path = f"{self.rules.subpath}/"
+                    cookie = _cookie(IDENTITY_COOKIE, request.new_identity, secure=request.is_https, path=path)
                     headers.append((b"set-cookie", cookie.encode()))
                 message = {**message, "headers": headers}
                 if self.rules.log_api and request.is_api:
@@ -302,13 +337,14 @@ class Gate:
         return dressed
 
 
-def _cookie(name: str, value: str, *, secure: bool, max_age: int = 365 * 24 * 3600) -> str:
+def _cookie(name: str, value: str, *, secure: bool, path: str, max_age: int = 365 * 24 * 3600) -> str:
     """A Set-Cookie line that scripts cannot read and other sites' requests do not carry."""
-    return f"{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+    return f"{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
 
-def login_cookie(token: str, *, secure: bool) -> str:
-    return _cookie(LOGIN_COOKIE, token, secure=secure, max_age=30 * 24 * 3600)
+def login_cookie(token: str, *, secure: bool, path: str) -> str:
+    """The Set-Cookie line of a session; `path` is where the page is: beside it another server may have its own."""
+    return _cookie(LOGIN_COOKIE, token, secure=secure, path=path, max_age=30 * 24 * 3600)
 
 
 @dataclass(frozen=True)
@@ -327,19 +363,28 @@ class _Request:
         self.scope = scope
         self.is_websocket = scope["type"] == "websocket"
         self.method = scope.get("method", "GET")
-        if subpath and (scope["path"] + "/").startswith(subpath + "/"):
-            # a proxy may pass the prefix on or strip it; routes only know paths without it
+        while subpath and (scope["path"] + "/").startswith(subpath + "/"):
+            # A proxy may pass the prefix on or strip it; routes only know paths without it. Gradio's application would
+            # strip one that is still there itself: then it would serve another path than the one looked at here.
             scope["path"] = scope["path"][len(subpath) :] or "/"
             scope["raw_path"] = scope["path"].encode()
         self.path = scope["path"]
         self.is_api = self.path.startswith(_API_PREFIXES)
         self.is_https = scope.get("scheme") in ("https", "wss") or self.header("x-forwarded-proto") == "https"
-        self.is_json = "json" in (self.header("content-type") or "").lower()
+        self.is_json = (
+            "json" in (self.header("content-type") or "json").lower()
+        )  # FastAPI takes what is unnamed as JSON
         self.client = (scope.get("client") or ("",))[0]
         self.api_user: str | None = None
         self.new_identity: str | None = None
-        self.is_too_large = False
+        self.body_refusal: _Refusal | None = None
         self.host = host_name(self.header("host") or "")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a program of this machine asks, not a proxy on somebody else's behalf."""
+        forwarded = any(self.header(name) is not None for name in ("x-forwarded-for", "x-real-ip", "forwarded"))
+        return self.client in _LOOPBACK and self.host in _LOOPBACK and not forwarded
 
     @property
     def is_preflight(self) -> bool:
@@ -395,20 +440,21 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _readable_from(origin: str, send: Send) -> Send:
-    """Answers that pages of `origin` may read, login and all, whatever the application says of other sites."""
-    ours = (
-        (b"access-control-allow-origin", origin.encode()),
-        (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", b"retry-after, x-process-time"),
-        (b"vary", b"origin"),
-    )
+_CORS_HEADERS = (b"access-control-allow-origin", b"access-control-allow-credentials", b"access-control-expose-headers")
+
+
+def _readable_from(origin: str | None, send: Send) -> Send:
+    """Answers that pages of `origin` may read, login and all, and pages of other sites not (None: none of them).
+
+    Whatever the application says of other sites is dropped: Gradio lets any site read what has a public address.
+    """
+    named = b"" if origin is None else origin.encode("latin-1")
+    ours = (*zip(_CORS_HEADERS, (named, b"true", b"retry-after, x-process-time"), strict=True), (b"vary", b"origin"))
 
     async def readable(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            given = message.get("headers", ())
-            kept = [pair for pair in given if pair[0].lower() not in (ours[0][0], ours[1][0], ours[2][0])]
-            message = {**message, "headers": [*kept, *ours]}
+            kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in _CORS_HEADERS]
+            message = {**message, "headers": [*kept, *(ours if origin is not None else ())]}
         await send(message)
 
     return readable

@@ -2,9 +2,9 @@
 
 Every route acts for one *owner*. The gate in front of the server (`modules/api/gate.py`) decides who that is: the
 login, or without logins a browser identity kept in an HttpOnly cookie; it writes it into the request header
-`x-webui-owner` (whatever a client sends there is thrown away). A Gradio handler reads the same header:
-`request.headers["x-webui-owner"]`, and hands it to `App.submit(request, owner=…)`. Somebody else's job or picture is
-answered like one that does not exist: 404.
+`x-webui-owner` (whatever a client sends there is thrown away). A Gradio handler reads the same header with
+`owner_in(request.headers["x-webui-owner"])`, and hands it to `App.submit(request, owner=…)`. Somebody else's job or
+picture is answered like one that does not exist: 404.
 
     GET  /jobs?state=&limit=50          {"jobs": [Job…], "paused": bool}; newest first; `state` is "active" or a state;
                                         `?everybody=1` for an administrator
@@ -78,7 +78,7 @@ from modules.api.bodies import ErrorAnswer
 from modules.api.gate import ADMIN_HEADER, OWNER_HEADER, host_name
 from modules.errors import NotPermitted
 from modules.jobs.feed import Said
-from modules.jobs.record import Job, JobState
+from modules.jobs.record import Job, JobState, owner_in
 from modules.jobs.view import file_name, gallery
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ _STREAM = {"cache-control": "no-store", "x-accel-buffering": "no"}  # a proxy mu
 
 def owner_of(request: Request) -> str:
     """Who asks, as the gate wrote it."""
-    return request.headers[OWNER_HEADER]
+    return owner_in(request.headers[OWNER_HEADER])
 
 
 def sees(request: Request) -> str | None:

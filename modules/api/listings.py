@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 
 from modules.api import shapes
+from modules.api.waiting import Apart
 from modules.errors import ModelError, UnknownName
 from modules.models import sidecars
 from modules.models.embedding_card import EmbeddingCard, known_cards, text_width
@@ -113,18 +114,22 @@ def routes(app: App) -> APIRouter:
             for style in app.styles.styles.values()
         ]
 
-    shared = Shared()
+    shared, apart = Shared(), Apart()
     for name in ("checkpoints", "vae", "loras", "embeddings"):
         router.add_api_route(
-            f"/refresh-{name}", _refresh(app, shared), methods=["POST"], response_model=None, name=f"refresh_{name}"
+            f"/refresh-{name}",
+            _refresh(app, shared, apart),
+            methods=["POST"],
+            response_model=None,
+            name=f"refresh_{name}",
         )
 
     return router
 
 
-def _refresh(app: App, shared: Shared) -> Any:
-    def refresh() -> None:
-        shared.run(app.catalog.refresh)
+def _refresh(app: App, shared: Shared, apart: Apart) -> Any:
+    async def refresh() -> None:
+        await apart.run(lambda: shared.run(app.catalog.refresh))
 
     return refresh
 

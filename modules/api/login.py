@@ -27,8 +27,6 @@ button {{ background: #4f46e5; color: white; border: 0; cursor: pointer; }}
 <input id="password" name="password" type="password" autocomplete="current-password" required>
 <button>Log in</button></form></body></html>"""
 
-_LONGEST_FORM = 10_000
-
 
 def routes(gate: Gate) -> APIRouter:
     """GET and POST /login, POST /logout."""
@@ -45,7 +43,7 @@ def routes(gate: Gate) -> APIRouter:
 
     @router.post("/login")
     async def log_in(request: Request) -> Response:
-        fields = parse_qs((await request.body())[:_LONGEST_FORM].decode("utf-8", "replace"))
+        fields = parse_qs((await request.body()).decode("utf-8", "replace"))  # the gate bounds it
         name, password = (fields.get(key, [""])[0] for key in ("username", "password"))
         who = (request.client.host if request.client else "", name)
         wait = await gate.try_password(*who, lambda: gate.rules.logins.check(name, password))
@@ -57,7 +55,7 @@ def routes(gate: Gate) -> APIRouter:
             return answer
         answer = RedirectResponse(home, status_code=303)
         is_secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-        answer.headers.append("set-cookie", login_cookie(gate.sessions.open(name), secure=is_secure))
+        answer.headers.append("set-cookie", login_cookie(gate.sessions.open(name), secure=is_secure, path=home))
         return answer
 
     @router.post("/logout")
@@ -65,7 +63,7 @@ def routes(gate: Gate) -> APIRouter:
         if (token := request.cookies.get(LOGIN_COOKIE)) is not None:
             gate.sessions.close(token)
         answer = RedirectResponse(f"{home}login" if gate.rules.logins else home, status_code=303)
-        answer.delete_cookie(LOGIN_COOKIE, httponly=True, samesite="lax")
+        answer.delete_cookie(LOGIN_COOKIE, path=home, httponly=True, samesite="lax")
         return answer
 
     return router

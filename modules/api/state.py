@@ -10,9 +10,11 @@ from fastapi import APIRouter
 
 from modules.api import shapes
 from modules.api.bodies import Body
+from modules.api.fields import unrestricted
 from modules.api.jobs import MayChange, Owner, Sees
 from modules.api.listings import configured_checkpoint
 from modules.api.sysinfo import HIDDEN, SECRET_FLAGS
+from modules.api.waiting import Apart
 from modules.errors import WorkerDied
 from modules.jobs.record import Job, JobState
 from modules.jobs.view import timestamp
@@ -32,6 +34,7 @@ class ProgressQuestion(Body):
 def routes(app: "App") -> APIRouter:
     """GET progress, options, cmd-flags, memory; POST interrupt, skip, options, (un|re)load-checkpoint."""
     router = APIRouter(prefix="/sdapi/v1", tags=["state"])
+    between_jobs, beside_jobs = Apart(), Apart()
 
     @router.get("/progress", response_model=shapes.Progress)
     def progress(sees: Sees, skip_current_image: bool = False) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def routes(app: "App") -> APIRouter:
 
     @router.post("/options", dependencies=[MayChange])
     def set_options(changes: dict[str, Any]) -> None:
-        changes = {key: value for key, value in changes.items() if not key.startswith("api_")}
+        changes = unrestricted(changes)
         if changes.get("sd_model_checkpoint"):
             changes["sd_model_checkpoint"] = app.catalog.find_checkpoint(str(changes["sd_model_checkpoint"])).title
         app.settings.set_many(changes)
@@ -69,20 +72,20 @@ def routes(app: "App") -> APIRouter:
         return {name: (HIDDEN if value and name in SECRET_FLAGS else value) for name, value in shown.items()}
 
     @router.get("/memory", response_model=shapes.Memory)
-    def memory() -> dict[str, Any]:
+    async def memory() -> dict[str, Any]:
         try:
-            return app.supervisor.call("memory", timeout=10)
+            return await beside_jobs.run(lambda: app.supervisor.call("memory", timeout=10))
         except (WorkerDied, TimeoutError) as error:
             return {"ram": {"error": str(error)}, "cuda": {"error": str(error)}}
 
     @router.post("/unload-checkpoint", response_model=shapes.Nothing, dependencies=[MayChange])
-    def unload_checkpoint() -> dict[str, Any]:
-        app.supervisor.call("unload")
+    async def unload_checkpoint() -> dict[str, Any]:
+        await between_jobs.run(lambda: app.supervisor.call("unload"))
         return {}
 
     @router.post("/reload-checkpoint", response_model=shapes.Nothing, dependencies=[MayChange])
-    def reload_checkpoint() -> dict[str, Any]:
-        app.checkpoint.load()
+    async def reload_checkpoint() -> dict[str, Any]:
+        await between_jobs.run(app.checkpoint.load)
         return {}
 
     return router
@@ -115,7 +118,7 @@ def internal_routes(app: "App") -> APIRouter:
             completed = job is not None and job.state.is_end
             return {"active": False, "queued": is_queued, "completed": completed, "textinfo": text, **nothing}
         known = app.feeds.progress(job.id)
-        answer = {"active": True, "queued": False, "completed": False, "textinfo": known.get("text") or None, **nothing}
+        answer = {"active": True, "queued": False, "completed": False, "textinfo": _textinfo(known), **nothing}
         share = known.get("progress", 0.0)
         answer.update(progress=share, eta=_eta_s(job, known, share) if share > 0 else None)
         preview = app.feeds.preview(job.id) if question.live_preview else None
@@ -143,11 +146,11 @@ def progress_of(app: "App", job: Job | None, *, with_image: bool) -> dict[str, A
     if job is None:
         return {"progress": 0.0, "eta_relative": 0.0, "state": state, "current_image": None, "textinfo": None}
     known = app.feeds.progress(job.id)
-    batches = max(1, known.get("batches", 1))
+    number, count = known.get("passes") or (known.get("batch", 0), known.get("batches", 1))
     state.update(
         job=app.tasks.name_of(job.id) or job.id,
-        job_count=batches,
-        job_no=known.get("batch", 0),
+        job_count=max(1, count),
+        job_no=number,
         job_timestamp=timestamp(job.started),
         skipped=known.get("skipped", False),
         interrupted=known.get("interrupted", False),
@@ -162,8 +165,14 @@ def progress_of(app: "App", job: Job | None, *, with_image: bool) -> dict[str, A
         "eta_relative": _eta_s(job, known, progress),
         "state": state,
         "current_image": base64.b64encode(preview.content).decode("ascii") if preview else None,
-        "textinfo": known.get("text") or None,
+        "textinfo": _textinfo(known),
     }
+
+
+def _textinfo(known: dict[str, Any]) -> str | None:
+    """What a job says beside its numbers; as in A1111 nothing while it samples."""
+    text = known.get("text")
+    return None if text == known.get("pass_name") else text or None
 
 
 def _eta_s(job: Job, known: dict[str, Any], progress: float) -> float:

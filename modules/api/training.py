@@ -12,6 +12,7 @@ from modules.api import shapes
 from modules.api.answers import NOT_IMPLEMENTED
 from modules.api.bodies import Body
 from modules.api.jobs import MayChange
+from modules.api.waiting import Apart
 from modules.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ class NewHypernetwork(Body):
 def routes(app: "App") -> APIRouter:
     """POST /sdapi/v1/create/embedding, create/hypernetwork, train/embedding, train/hypernetwork."""
     router = APIRouter(prefix="/sdapi/v1", tags=["training"])
+    apart = Apart()
 
     @router.post("/create/embedding", response_model=shapes.Info, dependencies=[MayChange])
-    def create_embedding(asked: NewEmbedding) -> dict[str, str]:
+    async def create_embedding(asked: NewEmbedding) -> dict[str, str]:
         """Write a new embedding that begins as the words of `init_text`, for the checkpoint in use.
 
         As in A1111, an embedding that is there already is told in `info`, with status 200.
@@ -64,38 +66,42 @@ def routes(app: "App") -> APIRouter:
         name = file_stem(asked.name)
         folder = app.catalog.folders.embeddings[0]
         try:
-            path = app.call_with_model(
-                "create_embedding",
-                path=os.fspath(folder / name),
-                text=asked.init_text,
-                count=asked.num_vectors_per_token,
-                overwrite=asked.overwrite_old,
+            path = await apart.run(
+                lambda: app.call_with_model(
+                    "create_embedding",
+                    path=os.fspath(folder / name),
+                    text=asked.init_text,
+                    count=asked.num_vectors_per_token,
+                    overwrite=asked.overwrite_old,
+                )
             )
         except InvalidRequest as error:
             return {"info": f"create embedding error: {error}"}
-        app.catalog.refresh()
+        await apart.run(app.catalog.refresh)
         return {"info": f"create embedding filename: {path}"}
 
     @router.post("/create/hypernetwork", response_model=shapes.Info, dependencies=[MayChange])
-    def create_hypernetwork(asked: NewHypernetwork) -> dict[str, str]:
+    async def create_hypernetwork(asked: NewHypernetwork) -> dict[str, str]:
         """Write a new hypernetwork; as in A1111, one that is there already is told in `info`, with status 200."""
         folder = app.catalog.folders.hypernetworks[0]
         try:
-            path = app.call(
-                "create_hypernetwork",
-                path=os.fspath(folder / f"{file_stem(asked.name)}.pt"),
-                widths=sorted(set(asked.enable_sizes)),
-                structure=asked.layer_structure or [1, 2, 1],
-                activation=asked.activation_func,
-                weight_init=asked.weight_init,
-                layer_norm=asked.add_layer_norm,
-                dropout=asked.dropout(),
-                activate_output=asked.activate_output,
-                overwrite=asked.overwrite_old,
+            path = await apart.run(
+                lambda: app.call(
+                    "create_hypernetwork",
+                    path=os.fspath(folder / f"{file_stem(asked.name)}.pt"),
+                    widths=sorted(set(asked.enable_sizes)),
+                    structure=asked.layer_structure or [1, 2, 1],
+                    activation=asked.activation_func,
+                    weight_init=asked.weight_init,
+                    layer_norm=asked.add_layer_norm,
+                    dropout=asked.dropout(),
+                    activate_output=asked.activate_output,
+                    overwrite=asked.overwrite_old,
+                )
             )
         except InvalidRequest as error:
             return {"info": f"create hypernetwork error: {error}"}
-        app.catalog.refresh()
+        await apart.run(app.catalog.refresh)
         return {"info": f"create hypernetwork filename: {path}"}
 
     @router.post("/train/embedding", response_model=shapes.Info, responses=NOT_IMPLEMENTED)

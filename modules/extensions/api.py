@@ -88,7 +88,7 @@ class Arguments(BaseModel):
     A field named `_…` is no argument; one that holds a place that A1111 gives to a caption is a plain `Any` field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

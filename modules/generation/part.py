@@ -26,7 +26,7 @@ Text = Annotated[str, AfterValidator(storable)]
 class Part(BaseModel):
     """A frozen value that goes through JSON unchanged and refuses fields it does not have."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Size(Part):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from PIL import Image
 from modules.images.data import ImageData
 from modules.images.formats import EXIF_IFD, PARAMETERS, USER_COMMENT, encode, sound_text
 from modules.infotext.foreign import foreign_infotext
+
+log = logging.getLogger(__name__)
 
 _NOT_SHOWN = frozenset(
     {
@@ -138,8 +141,9 @@ def _exif_texts(image: Image.Image) -> tuple[str, dict[str, str]]:
         exif = image.getexif()
         comment = _decoded(exif.get_ifd(EXIF_IFD).get(USER_COMMENT, b""))
         texts = [text for text in exif.values() if isinstance(text, str)]
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, AttributeError):
-        return "", {}  # a broken EXIF block says nothing
+    except Exception:  # there is no list of what Pillow raises for a broken EXIF block
+        log.debug("EXIF that cannot be read", exc_info=True)
+        return "", {}
     found = (_GRAPH.match(text) for text in texts)
     return comment, {**_graphs_inside(comment), **{match[1].lower(): match[2] for match in found if match}}
 

@@ -23,7 +23,7 @@ from modules.errors import WorkerDied
 from modules.generation.events import Event, JobDone, JobFailed, JobPaused, SoFar
 from modules.generation.plan import Plan
 from modules.jobs.frames import Channel, Closed
-from modules.jobs.worker import Control, ControlSource
+from modules.jobs.worker import AT_ONCE, Control, ControlSource
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class WorkerProcess:
                     self._channel.send({"do": "control", "run": number, "control": Control.INTERRUPT.value})
 
     def call(self, name: str, timeout: float | None = None, **arguments: Any) -> Any:
-        """Call one of the worker's functions between its jobs (`worker_main.CALLS`) and wait for the answer.
+        """Call one of the worker's functions, between its jobs unless it is one of AT_ONCE, and wait for the answer.
 
         Arguments and answer are JSON values. Raises WorkerDied when it ends first, TimeoutError, and for an error of
         the function itself a RuntimeError with its class in front.
@@ -165,7 +165,7 @@ class WorkerProcess:
         answer: queue.Queue[dict[str, Any] | None] = queue.Queue()
         with self._replies_lock:
             self._replies[number] = answer
-            if name != "load":
+            if name not in ("load", *AT_ONCE):
                 self._urgent.add(number)
         try:
             if self.is_gone:

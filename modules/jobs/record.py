@@ -104,6 +104,11 @@ def new_result_id() -> str:
     return secrets.token_hex(16)
 
 
+def owner_in(header: str) -> str:
+    """The owner that the gate wrote into a request's header: UTF-8, which servers hand on as Latin-1."""
+    return header.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
 def login_of(owner: str) -> str | None:
     """The name of an owner who has shown a password or a key."""
     kind, _, name = owner.partition(":")

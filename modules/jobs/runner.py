@@ -178,9 +178,11 @@ class JobRunner:
             case PassStarted():
                 run.batch = event.batch
                 run.has_loaded()
+                a_batch = 2 if plan.hires else 1
+                passes = (a_batch * event.batch + (event.name == "hires"), a_batch * event.batches)
                 self._feeds.note_progress(
                     job_id, batch=event.batch, batches=event.batches, step=0, steps=event.steps, text=event.name,
-                    skipped=False,
+                    pass_name=event.name, passes=passes, skipped=False,
                 )  # fmt: skip
                 self._feeds.say(job_id, "pass", event.model_dump(exclude={"kind"}))
             case StepDone():

@@ -9,6 +9,9 @@ from modules.generation.events import Event, SoFar
 from modules.generation.part import Choice
 from modules.generation.plan import Plan
 
+AT_ONCE = frozenset({"memory"})
+"""The functions of a worker process that it answers beside whatever is in hand."""
+
 
 class Control(Choice):
     """What can be said to a running job. SKIP abandons the batch, INTERRUPT ends the job now with what there is,

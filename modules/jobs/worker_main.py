@@ -22,7 +22,7 @@ from modules.generation.plan import Plan
 from modules.jobs.control import ControlBox
 from modules.jobs.frames import Channel, Closed
 from modules.jobs.local import failure
-from modules.jobs.worker import Control, Worker
+from modules.jobs.worker import AT_ONCE, Control, Worker
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ class Service:
                 case "run":
                     self._controls[message["run"]] = ControlBox()
                     self._todo.put(message)
+                case "call" if message["name"] in AT_ONCE and self._machine is not None:
+                    self._reply(message)
                 case _:
                     self._todo.put(message)
 
@@ -115,8 +117,12 @@ class Service:
             self._become("ready")
 
     def _call(self, message: dict[str, Any]) -> None:
-        assert self._machine is not None
         self._become("loading" if message["name"] == "load" else "busy")
+        self._reply(message, ends=True)
+
+    def _reply(self, message: dict[str, Any], *, ends: bool = False) -> None:
+        """Say what a function answers; `ends`: it was all there was in hand."""
+        assert self._machine is not None
         try:
             value = self._machine.calls[message["name"]](**message["arguments"])
             reply = {"value": value}
@@ -124,7 +130,8 @@ class Service:
             self._machine.note_failure(error)
             failed = failure(error)
             reply = {"error": failed.error, "message": failed.message}
-        self._become("ready", reply.get("message", "") if message["name"] == "load" else "")
+        if ends:
+            self._become("ready", reply.get("message", "") if message["name"] == "load" else "")
         self._say({"is": "reply", "call": message["call"], **reply})
 
     def _become(self, state: str, message: str = "") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.errors import InvalidRequest, UnknownName
@@ -76,7 +76,7 @@ class _Identity:
 
 @cache
 def _adapter(key: str, field: _Identity) -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[field.field.annotation, field.field])
+    return TypeAdapter(Annotated[field.field.annotation, field.field], config=ConfigDict(allow_inf_nan=False))
 
 
 def _shown(value: object) -> str:

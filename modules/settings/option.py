@@ -17,7 +17,7 @@ class Section(BaseModel):
     `class Vae(Section, title="VAE", page="vae")`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     section_title: ClassVar[str] = ""
     section_page: ClassVar[str] = ""

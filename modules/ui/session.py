@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from modules.jobs.record import owner_in
+
 OWNER_HEADER = "x-webui-owner"  # written by modules/api/gate.py; what a client sends under it is thrown away there
 BROWSER_COOKIE = "webui_browser"  # drawn by assets/js/main.js; only tells one person's browsers apart
 
@@ -28,7 +30,7 @@ ADMIN_HEADER = "x-webui-admin"  # likewise
 def session_of(request: gr.Request) -> Session:
     """The session of a Gradio request; "local" is the owner where no gate stands in front (tests, embedded use)."""
     return Session(
-        owner=request.headers.get(OWNER_HEADER) or "local",
+        owner=owner_in(request.headers.get(OWNER_HEADER) or "local"),
         browser=(request.cookies.get(BROWSER_COOKIE) or "")[:64],
     )
 

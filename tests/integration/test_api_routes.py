@@ -112,7 +112,52 @@ def test_pictures_by_address_are_off_and_stay_off_through_the_api(own):
     body = {**SMALL, "init_images": [f"{own.url}/nothing.png"]}
     assert "switch the setting api_enable_requests on" in own.post("/sdapi/v1/img2img", body).json()["detail"]
     own.post("/sdapi/v1/options", {"api_enable_requests": True})
+    for stays in (True, False):
+        on = {"override_settings": {"api_enable_requests": True}, "override_settings_restore_afterwards": stays}
+        assert own.post("/sdapi/v1/txt2img", {**SMALL, **on}).status == 200
     assert own.get("/sdapi/v1/options").json()["api_enable_requests"] is False
+
+
+def test_who_waits_for_the_busy_worker_keeps_nobody_else_from_being_answered(own):
+    job = own.post("/api/v1/jobs", {"prompt": "long", "size": {"width": 64, "height": 64}, "save": False,
+                                    "sampling": {"steps": 150}, "batch": {"count": 200}}).json()["id"]  # fmt: skip
+    answers = []
+    asking = [
+        threading.Thread(target=lambda path=path: answers.append(own.post(f"/sdapi/v1/{path}").status))
+        for path in ("unload-checkpoint", "reload-checkpoint") * 30
+    ]
+    try:
+        own.wait_for(lambda: own.get(f"/jobs/{job}").json()["step"] > 0)
+        for thread in asking:
+            thread.start()
+        own.wait_for(lambda: sum(thread.is_alive() for thread in asking) > 50)
+        started = time.monotonic()
+        memory = own.get("/sdapi/v1/memory").json()
+        assert memory["ram"]["used"] > 0  # A1111 tells it while it makes pictures, too
+        assert own.get("/sdapi/v1/progress").json()["state"]["job"] == job
+        assert time.monotonic() - started < 5
+        assert own.get(f"/jobs/{job}").json()["state"] == "running"
+    finally:
+        own.post("/sdapi/v1/interrupt")
+        for thread in asking:
+            thread.join(120)
+    assert answers == [200] * len(asking)
+
+
+@pytest.mark.parametrize("place", ["comments", "override_settings", "alwayson_scripts"])
+def test_what_is_nested_without_end_is_refused_before_it_costs_a_picture(own, place):
+    nested = b"[" * 400 + b"]" * 400
+    answer = own.ask("POST", "/sdapi/v1/txt2img", b'{"steps": 1, "%s": {"a": %s}}' % (place.encode(), nested))
+    assert (answer.status, "nested deeper" in answer.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("field", ["cfg_scale", "eta", "s_churn", "s_noise", "subseed_strength"])
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999"])
+def test_what_is_no_number_is_refused_by_name(own, field, number):
+    answer = own.ask("POST", "/sdapi/v1/txt2img", b'{"steps": 1, "%s": %s}' % (field.encode(), number))
+    assert (answer.status, field in str(answer.json()["detail"])) == (422, True), answer.content
+    setting = own.ask("POST", "/sdapi/v1/options", b'{"initial_noise_multiplier": %s}' % number)
+    assert (setting.status, own.get("/sdapi/v1/options").status) == (422, 200)
 
 
 def test_progress_names_the_task_and_shows_a_preview(own):
@@ -124,7 +169,7 @@ def test_progress_names_the_task_and_shows_a_preview(own):
         own.wait_for(lambda: own.get("/sdapi/v1/progress").json()["current_image"], timeout=60)
         said = own.get("/sdapi/v1/progress").json()
         assert 0 < said["progress"] <= 1 and said["state"]["job"] == "task(mine)"
-        assert (said["state"]["job_count"], said["state"]["sampling_steps"]) == (20, 100)
+        assert (said["state"]["job_count"], said["state"]["sampling_steps"], said["textinfo"]) == (20, 100, None)
         assert own.get("/sdapi/v1/progress?skip_current_image=true").json()["current_image"] is None
         task = own.post("/internal/progress", {"id_task": "task(mine)"}).json()
         assert task["active"] and task["live_preview"].startswith("data:image/") and task["id_live_preview"] > 0
@@ -141,10 +186,10 @@ def test_progress_names_the_task_and_shows_a_preview(own):
 
 
 def test_progress_of_a_script_is_the_whole_of_its_pictures(own):
-    """Three lines are three pictures: one bar, not one that begins anew with each."""
-    lines = "\n".join(f"--prompt apple --steps 60 --seed {seed}" for seed in (1, 2, 3))
-    body = {**SMALL, "script_name": "prompts from file or textbox", "script_args": [False, False, "start", lines],
-            "force_task_id": "task(lines)"}  # fmt: skip
+    """Three lines of two batches are six pictures: one bar, not one that begins anew with each."""
+    lines = "\n".join(f"--prompt apple --steps 30 --seed {seed}" for seed in (1, 2, 3))
+    body = {**SMALL, "n_iter": 2, "script_name": "prompts from file or textbox", "force_task_id": "task(lines)",
+            "script_args": [False, False, "start", lines]}  # fmt: skip
     asking = threading.Thread(target=own.post, args=("/sdapi/v1/txt2img", body))
     asking.start()
     seen, tasks = [], []
@@ -155,12 +200,13 @@ def test_progress_of_a_script_is_the_whole_of_its_pictures(own):
             tasks.append(own.post("/internal/progress", {"id_task": "task(lines)"}).json())
         time.sleep(0.02)
     assert {said["state"]["job"] for said in seen} == {"task(lines)"}
-    assert {said["state"]["job_count"] for said in seen[1:]} == {3}  # the first may be from before it is known
+    assert {said["state"]["job_count"] for said in seen} - {1, 3} == {6}  # before the first step less is known
+    assert {said["textinfo"] for said in seen if said["state"]["job_count"] == 6} == {None}
     numbers = [said["state"]["job_no"] for said in seen]
-    assert numbers == sorted(numbers) and numbers[-1] >= 1
+    assert numbers == sorted(numbers) and numbers[-1] >= 3
     shares = [said["progress"] for said in seen]
     assert shares == sorted(shares) and shares[0] < 0.5 < shares[-1]
-    assert {said["state"]["sampling_steps"] for said in seen[1:]} >= {60}
+    assert {said["state"]["sampling_steps"] for said in seen[1:]} >= {30}
     active = [task for task in tasks if task["active"]]
     assert any(task["eta"] is not None and 0 < task["progress"] < 1 for task in active)
 

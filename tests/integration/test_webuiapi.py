@@ -120,7 +120,7 @@ def test_another_checkpoint_is_chosen_by_its_title(api):
     assert names
     api.util_set_model(names[-1])
     try:
-        assert api.util_get_current_model() == names[-1]
+        assert api.util_get_current_model().startswith(names[-1])  # loaded once, its title has its hash, as in A1111
         info = api.txt2img(**SMALL, seed=1).info
         assert names[-1].startswith(info["sd_model_name"])
     finally:

@@ -7,7 +7,6 @@ its arguments, and answers `{"error": words}` for what cannot be done.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
         try:
             content = base64.b64decode(str(values.get("data", "")), validate=True)
             return {"sha256": drafts.put_picture(session_of(request).owner, content)}
-        except (WebuiError, binascii.Error) as error:
+        except (WebuiError, ValueError) as error:
             return {"error": str(error)}
 
     def get_picture(values: dict[str, Any], request: gr.Request) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def server_functions(services: Services) -> list[Callable[..., dict[str, Any]]]:
     def read_infotext(values: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"infotext": read_metadata(base64.b64decode(str(values.get("data", "")), validate=True)).meant}
-        except (WebuiError, binascii.Error) as error:
+        except (WebuiError, ValueError) as error:
             return {"error": str(error)}
 
     def put_document(values: dict[str, Any], request: gr.Request) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -28,6 +29,7 @@ def png(size=(8, 8)):
 
 class Site(BaseHTTPRequestHandler):
     asked: ClassVar[list[tuple[str, str, str]]] = []
+    is_enough: ClassVar[threading.Event] = threading.Event()
 
     def do_GET(self):
         Site.asked.append((self.path, self.headers["Host"], self.headers["User-Agent"]))
@@ -37,6 +39,11 @@ class Site(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/missing":
             self.send_error(404)
+        elif self.path == "/dripping":  # a header that comes byte by byte, each well within a socket's patience
+            with suppress(ConnectionError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not Site.is_enough.wait(0.05):
+                    self.wfile.write(b"x")
         elif self.path == "/endless":
             self.send_response(200)
             self.end_headers()
@@ -57,6 +64,7 @@ def site():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
+    Site.is_enough.set()
     server.shutdown()
     server.server_close()
 
@@ -79,7 +87,8 @@ def test_this_machine_is_not_asked_even_when_fetching_is_on(site):
     "address",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
      "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
-     "2002:7f00:1::", "64:ff9b::a9fe:a9fe", "not an address"],
+     "2002:7f00:1::", "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "::127.0.0.1", "fec0::1", "192.0.0.8", "2130706433",
+     "0x7f.1", "not an address"],
 )  # fmt: skip
 def test_addresses_that_only_this_machine_or_network_has_are_not_public(address):
     assert not is_public(address)
@@ -176,3 +185,15 @@ def test_a_bodys_addresses_become_pictures_and_the_rest_of_it_stays(site):
 def test_an_error_names_the_field():
     with pytest.raises(InvalidImage, match=r"^mask: addresses are not fetched"):
         with_pictures(Img2ImgBody(init_images=[], mask="https://cats.example/m.png"), Settings())
+
+
+def test_a_site_that_answers_byte_by_byte_is_given_up_in_time(site):
+    started = time.monotonic()
+    with pytest.raises(InvalidImage, match=r"/dripping was not received within 0\.5 s"):
+        Fetcher(allow_local=True, within_s=0.5).fetch(f"{site}/dripping")
+    assert time.monotonic() - started < 10
+
+
+def test_one_request_names_so_many_addresses_and_no_more(site):
+    with pytest.raises(InvalidImage, match="init_images: more than 32 addresses"):
+        with_pictures(Img2ImgBody(init_images=[f"{site}/a.png"] * 33), LOCAL_TOO)

@@ -8,10 +8,24 @@ import json
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request
 
-from modules.api.accounts import ApiKeys, Logins, hashed_password, new_key, read_keys
+from modules.api import answers
+from modules.api.accounts import (
+    ApiKeys,
+    Lockout,
+    Logins,
+    hashed_password,
+    new_key,
+    parse_logins,
+    read_keys,
+    read_logins,
+)
 from modules.api.gate import ADMIN_HEADER, OWNER_HEADER, Gate, GateRules
+from modules.api.jobs import owner_of
+from modules.cli import flags_from
 from modules.errors import SettingsError
+from modules.server import check_flags
 
 KEY, LINE = new_key("bot")
 
@@ -205,3 +219,187 @@ def test_a_body_that_grows_over_the_limit_is_refused_without_its_length_being_to
     answer = asyncio.run(asked())
     assert (answer.status_code, answer.json()) == (413, {"detail": "the request is larger than 0.0009537 MB"})
     assert sum(taken) <= 1000
+
+
+def test_a_prefix_that_is_said_twice_leads_around_nothing():
+    """Gradio's application takes the prefix of `--subpath` off once more than the gate saw it."""
+    web = FastAPI()
+    web.root_path = "/sub"
+    web.add_api_route("/sdapi/v1/options", lambda: "secret")
+    gate = Gate(web, GateRules(subpath="/sub", api_logins=Logins({"anna": "right"})))
+    for prefix in ("", "/sub", "/sub/sub", "/sub/sub/sub"):
+        assert ask(gate, f"{prefix}/sdapi/v1/options").status_code == 401, prefix
+        assert ask(gate, f"{prefix}/sdapi/v1/options", authorization=basic("anna", "right")).json() == "secret"
+
+
+def test_no_site_may_read_what_the_application_would_show_to_all():
+    """Gradio answers `access-control-allow-origin` to any site as soon as the server has a name of its own."""
+
+    async def generous(scope, receive, send):
+        headers = [
+            (b"access-control-allow-origin", b"https://evil.example"),
+            (b"access-control-allow-credentials", b"true"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    gate = Gate(generous, GateRules(any_host=True))
+    for headers in ({"origin": "https://evil.example"}, {"origin": "http://192.168.1.5:3000"}, {}):
+        answer = ask(gate, host="192.168.1.5:7860", **headers)
+        assert not [name for name in answer.headers if name.startswith("access-control-")], headers
+
+
+@pytest.mark.parametrize("friends, shown", [(frozenset(), 403), (frozenset({"https://editor.example"}), 200)])
+def test_pages_of_other_sites_cannot_show_pictures_of_ours_but_may_link_here(friends, shown):
+    gate = Gate(told, GateRules(origins=friends))
+    embedded = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}
+    assert ask(gate, "/history/1/thumb", **embedded).status_code == shown
+    link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert ask(gate, "/", **link).status_code == 200
+    assert ask(gate, "/login", method="POST", **link).status_code == 403
+    assert ask(gate, "/history/1/thumb", **{**embedded, "sec_fetch_site": "same-origin"}).status_code == 200
+
+
+def test_who_has_no_login_cannot_fill_the_memory_through_the_login_page():
+    taken = []
+
+    async def swallowing(scope, receive, send):
+        while (message := await receive())["type"] == "http.request":
+            taken.append(len(message["body"]))
+            if not message.get("more_body"):
+                break
+        await told(scope, receive, send)
+
+    gate = Gate(swallowing, GateRules(logins=Logins({"anna": "right"})))
+
+    async def posted(content, **headers):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://localhost") as http:
+            return await http.post("/login", content=content, headers=headers)
+
+    async def body():
+        for _ in range(100):
+            yield b"x" * 1000
+
+    assert asyncio.run(posted(b"x" * 100_000)).status_code == 413
+    for kind in ("application/x-www-form-urlencoded", "application/json"):
+        assert asyncio.run(posted(body(), **{"content-type": kind})).status_code == 413
+    assert sum(taken) <= 2 * 17_000
+
+
+def test_json_that_nobody_could_write_again_is_refused():
+    web = FastAPI()
+    answers.add_error_answers(web)
+
+    async def echo(request: Request) -> object:
+        return await request.json()
+
+    web.add_api_route("/sdapi/v1/echoed", echo, methods=["POST"])
+    gate = Gate(web, GateRules())
+
+    async def posted(levels, **headers):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://localhost") as http:
+            return await http.post("/sdapi/v1/echoed", content=b"[" * levels + b"]" * levels, headers=headers)
+
+    for headers in ({"content-type": "application/json"}, {}):
+        assert asyncio.run(posted(150, **headers)).status_code == 200
+        refused = asyncio.run(posted(300, **headers))
+        assert (refused.status_code, refused.json()) == (
+            400,
+            {"detail": "the JSON text is nested deeper than 200 levels"},
+        )
+
+
+def test_a_body_without_a_content_type_is_mended_like_json():
+    web = FastAPI()
+
+    async def echo(request: Request) -> str:
+        return await request.json()
+
+    web.add_api_route("/sdapi/v1/echoed", echo, methods=["POST"])
+
+    async def posted():
+        transport = httpx.ASGITransport(Gate(web, GateRules()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            return await http.post("/sdapi/v1/echoed", content=rb'"\ud800"')
+
+    assert asyncio.run(posted()).json() == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"x_forwarded_for": "203.0.113.7"}, {"forwarded": "for=203.0.113.7"}, {"x_real_ip": "203.0.113.7"}]
+)
+def test_what_a_proxy_of_this_machine_passes_on_is_not_from_this_machine(headers):
+    gate = Gate(told, GateRules(hosts={"localhost", "127.0.0.1", "pictures.example"}))
+    assert ask(gate).json()["admin"]
+    assert not ask(gate, **headers).json()["admin"]
+    assert not ask(gate, host="pictures.example").json()["admin"]
+
+
+def test_who_is_no_administrator_on_the_page_is_none_in_the_api_either(keys):
+    pages = Logins({"anna": "right", "bert": "left"})
+    gate = Gate(told, GateRules(logins=pages, api_logins=Logins({"bert": "api", "carl": "api"}), api_keys=keys))
+    assert ask(gate, authorization=basic("bert", "api")).json() == {"owner": "user:bert", "admin": False}
+    assert ask(gate, x_api_key="k" * 20).json() == {"owner": "user:anna", "admin": True}
+    gate = Gate(told, GateRules(logins=pages, api_logins=Logins({"carl": "api", "bert": "api"})))
+    assert ask(gate, authorization=basic("carl", "api")).json() == {"owner": "api:carl", "admin": True}
+    assert ask(gate, authorization=basic("bert", "api")).json() == {"owner": "user:bert", "admin": False}
+
+
+def test_where_there_are_keys_alone_the_first_is_the_administrators(keys):
+    gate = Gate(told, GateRules(api_keys=keys))
+    assert ask(gate, x_api_key=KEY).json() == {"owner": "api:bot", "admin": True}
+    assert ask(gate, x_api_key="k" * 20).json() == {"owner": "api:anna", "admin": False}
+
+
+def test_a_name_in_any_script_reaches_the_routes_unharmed():
+    web = FastAPI()
+
+    def who(request: Request) -> str:
+        return owner_of(request)
+
+    web.add_api_route("/sdapi/v1/who", who)
+    gate = Gate(web, GateRules(logins=Logins({"小明": "right"})))
+    assert ask(gate, "/sdapi/v1/who", authorization=basic("小明", "right")).json() == "user:小明"
+
+
+def test_beside_a_prefix_another_server_keeps_its_own_cookies():
+    gate = Gate(told, GateRules(subpath="/sub"))
+    assert "; Path=/sub/;" in ask(gate, "/sub/", accept="text/html").headers["set-cookie"]
+    assert "; Path=/;" in ask(Gate(told, GateRules()), "/", accept="text/html").headers["set-cookie"]
+
+
+def test_addresses_of_one_ipv6_network_are_one_guesser():
+    lockout = Lockout()
+    for number in range(8):
+        lockout.failed(f"2001:db8::{number:x}", "anna")
+    assert lockout.wait_s("2001:db8::ffff", "anna") > 0
+    assert lockout.wait_s("2001:db8:0:1::1", "anna") == 0
+    for number in range(8):
+        lockout.failed(f"::ffff:10.0.0.{number}", "bert")
+    assert lockout.wait_s("::ffff:10.0.0.99", "bert") == 0  # IPv4 in the dress of IPv6
+
+
+@pytest.mark.parametrize(
+    "logins, words",
+    [
+        ("a/b:right", "no folder of pictures can be called so"),
+        ("..:right", "no folder of pictures can be called so"),
+        ("nul:right", "no folder of pictures can be called so"),
+        ("Anna:right,anna:right", "differ in capitals alone"),
+    ],
+)
+def test_two_people_never_get_one_folder(logins, words):
+    with pytest.raises(SettingsError, match=words):
+        check_flags(flags_from(["--gradio-auth", logins]))
+
+
+def test_a_file_of_logins_may_come_from_any_editor_and_says_what_is_wrong(tmp_path):
+    file = tmp_path / "logins"
+    file.write_bytes(b"\xef\xbb\xbfanna:right\r\nbert:left\r\n")
+    assert list(read_logins(str(file), flag="--gradio-auth-path")) == ["anna", "bert"]
+    file.write_bytes("anna:gr\u00fcn".encode("latin-1"))
+    with pytest.raises(SettingsError, match="not text in UTF-8"):
+        read_logins(str(file), flag="--gradio-auth-path")
+    for entry in ("anna", "anna:", ":right", " : "):
+        with pytest.raises(SettingsError, match="user:password"):
+            parse_logins(entry, flag="--gradio-auth")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.api.json_text import mended, mending
+from modules.api.json_text import DEEPEST, is_nested_too_deeply, mended, mending
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=30), st.booleans())
@@ -56,3 +56,15 @@ def test_a_body_in_pieces_is_mended_across_them_and_a_disconnect_is_passed_on():
     first, second = asyncio.run(read())
     assert (first["body"], first["more_body"]) == (rb'"\ufffd"', False)
     assert second == {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("opening, closing", [("[", "]"), ('{"a": ', "}"), ('[{"\\"[": ', "}]")])
+def test_nesting_is_counted_and_what_strings_hold_is_not(opening, closing):
+    def nested(levels):
+        return (opening * levels + "1" + closing * levels).encode()
+
+    a_time = opening.count("[") - opening.count('"[') + opening.count("{")  # levels
+    assert json.loads(nested(DEEPEST // a_time)) and not is_nested_too_deeply(nested(DEEPEST // a_time))
+    assert is_nested_too_deeply(nested(DEEPEST // a_time + 1))
+    assert not is_nested_too_deeply(json.dumps({"prompt": "[" * 5000 + '\\"{' * 5000}).encode())
+    assert not is_nested_too_deeply(json.dumps([[{"a": []}]] * 5000).encode())
