@@ -1,4 +1,5 @@
-"""Upscale: Extras' operation of that name as a part of every generation, where the settings offer it there."""
+"""Upscale, GFPGAN and CodeFormer: Extras' operations of these names as parts of every generation, where the settings
+offer them there."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from modules.extensions.api import (
     UpscalePart,
     enlarged,
 )
+
+from .faces import CodeFormer, Gfpgan
 
 FACTOR, SIZE = "Scale by", "Scale to"
 
@@ -66,4 +69,5 @@ class _Enlarging(Stage):
 
 
 def register(to: Registration) -> None:
-    to.script(Upscale())
+    for one in (Upscale(), Gfpgan(), CodeFormer()):  # the order in which they work on a picture
+        to.script(one)

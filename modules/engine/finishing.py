@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from PIL import Image
@@ -34,6 +34,7 @@ class Finisher:
         self.samples: list[Image.Image] = []
         self.infotexts: list[str] = []
         self._kept: tuple[ImageData, ...] = ()
+        self._at, self._news = 0, list[str]()  # the picture in hand, and what is to be told of it
 
     @property
     def keeps_first_pass(self) -> bool:
@@ -52,11 +53,12 @@ class Finisher:
         region = mask.region if mask is not None else None
         for index, one in enumerate(pixels):
             image = context.images[index]
-            raw = latent.to_image(one)
+            self._at, raw = image.index, latent.to_image(one)
             if self.plan.restore_faces:
                 if saves and self._wants("save_images_before_face_restoration"):
                     yield self._event(raw, image, role="before_face_restoration", shown=False)
-                raw = yield from self._with_faces(raw, image)
+                name, weight = self.saving["face_restoration_model"], float(self.saving["code_former_weight"])
+                raw, _ = self.restore_faces(raw, name, weight)
             overlay = None
             if mask is not None and self.options.overlay_inpaint:
                 overlay = source.of(source.overlays, index)
@@ -73,6 +75,7 @@ class Finisher:
             )
             composed = compose.apply_overlay(finished.raw, finished.overlay, region)
             result = self.stages.on_composed(composed, context)
+            yield from self._told()
             text = infotext(self.plan, image.index, self.facts)
             self.samples.append(result)
             self.infotexts.append(text)
@@ -125,19 +128,24 @@ class Finisher:
         self._kept = (*self._kept, *(ImageData.from_image(sample, compress_level=1) for sample in new))
         return self._kept
 
-    def _with_faces(self, raw: Image.Image, image: ImagePlan) -> Generator[Event, None, Image.Image]:
-        """A picture with its faces restored as the settings say; one that cannot be is left as it is, which is told."""
-        name, weight = self.saving["face_restoration_model"], float(self.saving["code_former_weight"])
-        which = "the picture" if len(self.plan.images) == 1 else f"picture {image.index + 1}"
+    def restore_faces(self, image: Image.Image, name: str, weight: float) -> tuple[Image.Image, int]:
+        """A picture (RGB) with its faces restored, and how many there were. One that cannot be worked on comes back as
+        it is, for it was made and is not to be lost; `_news` then tells."""
+        which = "the picture" if len(self.plan.images) == 1 else f"picture {self._at + 1}"
+        keep = not self.saving.get("face_restoration_unload")
         try:
-            keep = not self.saving["face_restoration_unload"]
-            restored = self.faces.restore(raw, name, weight=weight, keep=keep)
-        except WebuiError as error:  # the picture itself was made, and is not lost for this
-            yield Notice(message=f"the faces of {which} were not restored: {error}")
-            return raw
+            restored = self.faces.restore(image, name, weight=weight, keep=keep)
+        except WebuiError as error:
+            self._news.append(f"the faces of {which} were not restored: {error}")
+            return image, 0
         if not restored.faces:
-            yield Notice(message=f"no face was found in {which}; it is as it was made")
-        return restored.image
+            self._news.append(f"no face was found in {which}; it is as it was made")
+        return restored.image, restored.faces
+
+    def _told(self) -> Iterator[Event]:
+        """What there is to tell since the last time."""
+        while self._news:
+            yield Notice(message=self._news.pop(0))
 
     def _masks(
         self, finished: FinishedImage, image: ImagePlan, region: tuple[int, int, int, int] | None, *, saves: bool

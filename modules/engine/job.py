@@ -169,6 +169,7 @@ class Job:
             images=images,
             facts=self.facts.entries,
             upscale=lambda image, name, factor: self.upscalers.find(name).upscale(image, factor),
+            restore_faces=self.finisher.restore_faces,
         )
         with ExitStack() as held:
             if source is None:

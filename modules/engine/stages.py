@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modules.engine.inpaint import Inpainting
+    from modules.faces.mixing import RestoreFaces
     from modules.generation.plan import ImagePlan, Plan
     from modules.models.loaded import Conditioning, LoadedModel
     from modules.sampling.sampler import Denoiser, Steps
@@ -25,7 +26,9 @@ class StageContext:
 
     `pass_name` is "txt2img", "img2img" or "hires". `facts` are infotext entries that only the run can tell; a stage may
     add its own. `scratch` is the stage's own place to keep things from one point to the next of the same batch.
-    `upscale` enlarges a picture by an upscaler's name and a factor; it raises UnknownName.
+    `upscale` enlarges a picture by an upscaler's name and a factor; it raises UnknownName. `restore_faces` restores the
+    faces of a picture in RGB by "GFPGAN" or "CodeFormer" and a weight, and says how many there were; where that cannot
+    be done, the picture stays as it is and the person is told.
     """
 
     plan: Plan
@@ -38,6 +41,7 @@ class StageContext:
     inpainting: Inpainting | None = None
     scratch: dict[str, Any] = field(default_factory=dict)
     upscale: Callable[[Image.Image, str, float], Image.Image] | None = None
+    restore_faces: RestoreFaces | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from modules.engine.stages import FinishedImage, NoiseSearch, SearchStart, Stage, StageContext
 from modules.errors import InvalidRequest, WebuiError
 from modules.extensions.sides import SIDES, Side, growth, rounded_up
+from modules.faces.mixing import faces_restored
 from modules.generation.extras import UpscalePart
 from modules.generation.plan import Plan
 from modules.generation.request import GenerationRequest
@@ -65,6 +66,7 @@ __all__ = [
     "changed",
     "draw_seed",
     "enlarged",
+    "faces_restored",
     "flatten",
     "grids",
     "growth",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image, ImageOps
 
+from modules.faces.mixing import RestoreFaces, faces_restored
 from modules.generation.extras import NO_UPSCALER, ExtrasRequest, UpscalePart
 from modules.images import crops
 from modules.registry import Registry
@@ -18,9 +19,6 @@ from modules.upscaling.mixing import Upscale, check_size, enlarged
 
 Describe = Callable[[Image.Image], str]
 """A picture → words."""
-
-RestoreFaces = Callable[[Image.Image, str, float], tuple[Image.Image, int]]
-"""(picture, "GFPGAN" or "CodeFormer", weight) → the picture with its faces restored, and how many there were."""
 
 FindFaces = Callable[[Image.Image], list[crops.Box]]
 """A picture → the boxes of its faces."""
@@ -122,30 +120,14 @@ def enlarge(work: Work, asked: Asked) -> tuple[Work, ...]:
 def gfpgan(work: Work, asked: Asked) -> tuple[Work, ...]:
     part = asked.request.gfpgan
     assert part is not None
-    return (with_faces(work, "GFPGAN", part.visibility, 0.0, asked.tools.restore_faces),)
+    return (_with_faces(work, asked, "GFPGAN", part.visibility, None),)
 
 
 @operation("CodeFormer", 3000, "codeformer")
 def codeformer(work: Work, asked: Asked) -> tuple[Work, ...]:
     part = asked.request.codeformer
     assert part is not None
-    made = with_faces(work, "CodeFormer", part.visibility, part.weight, asked.tools.restore_faces)
-    facts = {"CodeFormer weight": f"{round(part.weight, 3):g}"} if part.visibility else {}
-    return (replace(made, facts={**made.facts, **facts}),)
-
-
-def with_faces(work: Work, name: str, visibility: float, weight: float, restore: RestoreFaces) -> Work:
-    """A picture mixed with the same one whose faces a restorer has restored; transparency stays as it is."""
-    if not visibility:
-        return work
-    before = work.image.convert("RGB")
-    restored, found = restore(before, name, weight)
-    mixed = Image.blend(before, restored, visibility) if visibility < 1 else restored
-    if work.image.mode == "RGBA":
-        mixed.putalpha(work.image.getchannel("A"))
-    notices = () if found else (f"{name}: no face was found; the picture stays as it is",)
-    facts = {**work.facts, f"{name} visibility": f"{round(visibility, 3):g}"}
-    return replace(work, image=mixed, facts=facts, notices=(*work.notices, *notices))
+    return (_with_faces(work, asked, "CodeFormer", part.visibility, part.weight),)
 
 
 @operation("Split oversized images", 4000, "split")
@@ -225,3 +207,10 @@ def with_existing(caption: str, existing: str, action: str) -> str:
 def _check_covers(work: Work, asked: Asked) -> None:
     """Refuse a target that the picture could only cover by becoming too large to hold."""
     check_size(work.image.size, max(asked.target[0] / work.image.width, asked.target[1] / work.image.height))
+
+
+def _with_faces(work: Work, asked: Asked, name: str, visibility: float, weight: float | None) -> Work:
+    image, facts, found = faces_restored(work.image, name, visibility, weight, asked.tools.restore_faces)
+    lacks = visibility > 0 and not found
+    notices = (f"{name}: no face was found; the picture stays as it is",) if lacks else ()
+    return replace(work, image=image, facts={**work.facts, **facts}, notices=(*work.notices, *notices))

@@ -202,7 +202,7 @@ class Services:
             "localization": lambda: [NONE, *self.localizations.names()],
             "face_restoration_model": lambda: list(USUAL_NAMES),
             "upscaler_for_img2img": self._app.upscalers.names, "hide_samplers": SAMPLERS.names,
-            "postprocessing_enable_in_main_ui": lambda: ["Upscale"],
+            "postprocessing_enable_in_main_ui": self._operations_of_scripts,
             "postprocessing_disable_in_extras": OPERATIONS.names, "postprocessing_operation_order": OPERATIONS.names,
         }  # fmt: skip
         values = store.all()
@@ -218,6 +218,9 @@ class Services:
             for section in store.sections
             if section.section_page != "hidden"
         ]
+
+    def _operations_of_scripts(self) -> list[str]:
+        return [script.operation for script in self._app.extensions.scripts if script.operation]
 
     def change_settings(self, values: dict[str, Any]) -> tuple[str, ...]:
         """Change and save settings; returns the keys that are new. Raises WebuiError."""

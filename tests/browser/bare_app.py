@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from modules.generation.request import GenerationRequest
 from modules.infotext.paste import Pasted, Tab, paste
+from modules.models.faces import FaceFiles
 from modules.prompts.styles import StyleBook
 from modules.settings.store import SettingsStore
 
@@ -37,6 +38,8 @@ class BareCatalog:
 
     def refresh(self) -> None:
         """Nothing to look at."""
+
+    faces = FaceFiles()
 
 
 class BareUpscalers:

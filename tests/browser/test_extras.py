@@ -8,6 +8,8 @@ import pytest
 from PIL import Image, ImageChops, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from tests.support import faces
+
 pytestmark = pytest.mark.browser
 
 PANEL = "window.webui.panels.get('extras')"
@@ -130,3 +132,36 @@ def test_a_folder_that_is_not_there_is_said(page):
     page.fill("#extras_batch_input_dir", "no/such/folder")
     page.click("#extras_generate")
     page.locator("#extras_results .message.error", has_text='there is no folder "no/such/folder"').wait_for()
+
+
+def test_faces_are_restored_once_the_files_are_there_and_until_then_it_says_which_are_missing(page, server, tmp_path):
+    models = Path(server.data) / "models" / "GFPGAN"
+    switch = page.locator("#extras_gfpgan")
+    assert switch.is_disabled() and page.locator("#extras_codeformer").is_disabled()
+    page.click("#extras_gfpgan_fold summary")
+    assert page.inner_text("#extras_gfpgan_fold .problem") == (
+        "GFPGAN cannot restore faces yet: put GFPGANv1.4.pth and detection_Resnet50_Final.pth, which finds faces, "
+        f"into {models}"
+    )
+    assert page.locator("#extras_focal_crop_fold").get_by_text("Face weight").count() == 0
+    try:
+        detector = faces.planted_detector(always_at=(320, 320), side=480)
+        faces.write(models, GFPGANv1_4=faces.painting_gfpgan((-1.0, 0.0, 1.0)), detection=detector)
+        page.click("[aria-label='Look for new upscalers']")
+        page.wait_for_function("() => !document.querySelector('#extras_gfpgan').disabled")
+        assert page.locator("#extras_codeformer").is_disabled()
+        assert page.locator("#extras_focal_crop_fold").get_by_text("Face weight").count() == 1
+        given = gradient(tmp_path, "one.png", (128, 128))
+        load(page, given)
+        page.select_option("#extras_upscaler_1", "None")
+        switch.check()
+        (picture,) = generate(page, 1)
+        assert picture["infotext"] == "GFPGAN visibility: 1"
+        with Image.open(Path(server.data) / picture["saved"]) as saved, Image.open(given) as source:
+            assert saved.getpixel((64, 64)) == (0, 127, 255)
+            assert saved.crop((0, 0, 12, 128)).tobytes() == source.crop((0, 0, 12, 128)).tobytes()
+    finally:
+        for file in models.iterdir():
+            file.unlink()
+        page.click("[aria-label='Look for new upscalers']")
+        page.wait_for_function("() => document.querySelector('#extras_gfpgan').disabled")

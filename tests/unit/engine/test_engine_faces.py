@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from modules.engine.engine import Engine
+from modules.engine.stages import Stage, StageContext
 from modules.faces.restoration import FaceRestorer
 from modules.generation.events import Event, ImageDone, JobDone, Notice
 from modules.generation.plan import Plan
@@ -93,6 +94,26 @@ def test_a_picture_in_which_no_face_is_found_stays_and_that_is_said(
         one.tobytes() for one in pictures(run(planned(batch={"count": 2})))
     ]
     assert notices(events) == [f"no face was found in picture {number}; it is as it was made" for number in (1, 2)]
+
+
+class RestoringStage(Stage):
+    def on_composed(self, image: Image.Image, context: StageContext) -> Image.Image:
+        return context.restore_faces(image, "CodeFormer", 0.0)[0]
+
+
+def test_a_script_may_restore_faces_and_one_whose_file_is_missing_leaves_the_picture(
+    planned: Planned, run: Run, restoring: Restoring
+) -> None:
+    engine = restoring.engine
+    scripted = Engine(engine.manager, faces=engine.faces, stages_for=lambda plan: [RestoringStage()])
+    events = run(planned(batch={"count": 2}), engine=scripted)
+    assert [one.tobytes() for one in pictures(events)] == [
+        one.tobytes() for one in pictures(run(planned(batch={"count": 2})))
+    ]
+    assert [notice.split(":")[0] for notice in notices(events)] == [
+        f"the faces of picture {number} were not restored" for number in (1, 2)
+    ]
+    assert "codeformer-v0.1.0.pth" in notices(events)[0]
 
 
 def test_a_picture_is_not_lost_when_its_faces_cannot_be_restored(

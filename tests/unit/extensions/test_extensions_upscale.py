@@ -38,3 +38,30 @@ def test_it_is_a_part_of_the_program_that_does_nothing_until_it_is_switched_on()
     one = script("Upscale")
     assert one.stage(None, arguments(one, {})) is None
     assert next(found for found in EXTENSIONS.all if found.name == "upscale").is_builtin
+
+
+def test_faces_of_finished_pictures_are_restored_as_visible_as_asked_and_it_is_said():
+    asked = []
+
+    def restore(image: Image.Image, name: str, weight: float) -> tuple[Image.Image, int]:
+        asked.append((name, weight))
+        return Image.new("RGB", image.size, "white"), 1
+
+    def run_one(name: str, **given) -> tuple[Image.Image, dict[str, str]]:
+        one = script(name)
+        context = SimpleNamespace(facts={}, restore_faces=restore)
+        stage = one.stage(None, arguments(one, {"enabled": True, **given}))
+        return stage.on_composed(Image.new("RGB", (64, 32)), context), context.facts
+
+    image, facts = run_one("GFPGAN", visibility=0.5)
+    assert image.getpixel((0, 0)) == (127, 127, 127) and facts == {"GFPGAN visibility": "0.5"}
+    image, facts = run_one("CodeFormer", weight=0.3)
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert facts == {"CodeFormer visibility": "1", "CodeFormer weight": "0.3"}
+    assert asked == [("GFPGAN", 0.0), ("CodeFormer", 0.3)]
+    assert script("GFPGAN").stage(None, arguments(script("GFPGAN"), {})) is None
+
+
+def test_pictures_are_enlarged_before_their_faces_are_restored():
+    names = [one.name for one in EXTENSIONS.scripts if one.operation]
+    assert names == ["Upscale", "GFPGAN", "CodeFormer"]
