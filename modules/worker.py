@@ -98,6 +98,9 @@ class WorkerMachine:
                     "in_use": one.in_use,
                     "family": one.family,
                     "vae": one.vae,
+                    "networks": [
+                        {"name": name, "applied": applied, "total": total} for name, applied, total in one.networks
+                    ],
                 }
                 for one in kept
             ],

@@ -89,6 +89,7 @@ class Job:
     preview: int | None
     images: tuple[Image, ...]
     notices: tuple[str, ...]
+    networks: tuple[Mapping[str, Any], ...]  # LoRAs and hypernetworks: "name", "model", "applied" of "total" modules
     error: Mapping[str, str] | None
     info: Mapping[str, Any] | None  # A1111's `info` object
 
@@ -392,7 +393,8 @@ def _events(stream: HTTPResponse) -> Iterator[Event]:
 
 def _job(values: Mapping[str, Any]) -> Job:
     images = tuple(Image(**_known(Image, one)) for one in values["images"])
-    return Job(**_known(Job, {**values, "images": images, "notices": tuple(values["notices"])}))
+    lists = {name: tuple(values[name]) for name in ("notices", "networks")}
+    return Job(**_known(Job, {**values, "images": images, **lists}))
 
 
 def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,19 @@ class Asked(BaseModel):
     script: str | None
 
 
+class AppliedNetwork(BaseModel):
+    """A LoRA or hypernetwork that a prompt of the job names: how many of its modules a model has.
+
+    `for_t5` of the others are for SD 3's T5, which is not loaded.
+    """
+
+    name: str
+    model: str
+    applied: int
+    total: int
+    for_t5: int
+
+
 class Job(BaseModel):
     """A job as it is now. Times are seconds since 1970, `progress` runs from 0 to 1, `info` is A1111's object."""
 
@@ -71,6 +84,7 @@ class Job(BaseModel):
     preview: int | None
     images: list[Image]
     notices: list[str]
+    networks: list[AppliedNetwork]
     error: Failure | None
     info: dict[str, Any] | None
 

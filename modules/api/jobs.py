@@ -39,7 +39,9 @@ Job = {"id", "state": "queued"|"running"|"done"|"failed"|"interrupted"|"cancelle
        "position": place in the queue from 1 | null, "held": bool, "retry_of": id | null,
        "progress": 0…1, "eta_s": seconds | null, "step", "steps", "batch", "batches", "text": such as "Loading model …",
        "preview": n | null (fetch /jobs/{id}/preview?n=), "images": [Image…] (in gallery order, grid first as in A1111),
-       "notices": [text…], "error": {"kind", "message"} | null, "info": A1111's `info` object | null (once done)}
+       "notices": [text…], "networks": [{"name", "model", "applied", "total", "for_t5"}…] (LoRAs and hypernetworks: how
+       many of their modules the model has; `for_t5` of the others are for a T5 that is not loaded; once done),
+       "error": {"kind", "message"} | null, "info": A1111's `info` object | null (once done)}
 
 Image = {"id", "url": "/files/{id}", "thumb": "/files/{id}?thumb=1", "role": "sample"|"grid"|"mask"|…, "index", "seed",
          "subseed", "width", "height", "infotext", "shown": bool, "saved": path relative to the data folder | null,

@@ -141,7 +141,7 @@ class Encoder:
 
     def _read_one(self, tower: PassageTower, pieces: tuple[str, ...], length: int) -> Tensor:
         """One text's states (length, width), from the cache or from the tower."""
-        key = (pieces, length)
+        key = (pieces, length, self.networks)
         encoded = self.cache.get(tower, key)
         if encoded is None:
             encoded = EncodedChunk(tower.encode([pieces], length)[0], None)

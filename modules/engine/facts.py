@@ -7,6 +7,7 @@ from typing import Any
 
 from modules.conditioning.batch import BatchConditioning
 from modules.engine.hashing import JobHashes
+from modules.generation.events import AppliedNetwork
 from modules.generation.plan import Plan
 from modules.infotext.write import applied
 from modules.models.adapters.patch import AdapterReport
@@ -20,6 +21,7 @@ class JobFacts:
         self.entries: dict[str, Any] = {}
         self.lora_hashes: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
+        self._networks: dict[tuple[str, str], AppliedNetwork] = {}
         if plan.refiner is not None:  # until it has really taken over
             self.entries |= dict.fromkeys(("Hires refiner", "Refiner", "Refiner switch at"))
 
@@ -28,11 +30,19 @@ class JobFacts:
         simple = (str, int, float, bool, type(None))
         return {key: value if isinstance(value, simple) else str(value) for key, value in self.entries.items()}
 
-    def resume(self, entries: dict[str, Any], lora_hashes: dict[str, str]) -> None:
+    def resume(
+        self, entries: dict[str, Any], lora_hashes: dict[str, str], networks: Iterable[AppliedNetwork] = ()
+    ) -> None:
         """Take up what the job had found out when it was put down."""
         self.entries.clear()  # others hold this very dict
         self.entries.update(entries)
         self.lora_hashes = dict(lora_hashes)
+        self._networks = {(one.model, one.name): one for one in networks}
+
+    @property
+    def networks(self) -> tuple[AppliedNetwork, ...]:
+        """What was applied of the networks that the prompts name, for each model of the job."""
+        return tuple(self._networks.values())
 
     def note_networks(self, hashes: dict[str, str], *, hires: bool) -> None:
         """The LoRAs of a pass; those of the hires pass join the first pass's."""
@@ -42,11 +52,19 @@ class JobFacts:
         if self.lora_hashes:
             self.entries["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in self.lora_hashes.items())
 
-    def note_left_out(self, reports: Iterable[AdapterReport]) -> None:
-        """Networks that the prompt names and that changed nothing, being made for other models (no key of A1111's)."""
+    def note_reports(self, model: str, reports: Iterable[AdapterReport]) -> None:
+        """What came of the networks that the prompt names on a model.
+
+        Those that changed nothing, being made for other models, are for the infotext too (no key of A1111's).
+        """
         for report in reports:
+            self._networks[model, report.name] = AppliedNetwork(
+                name=report.name, model=model, applied=report.applied, total=report.total, for_t5=report.for_t5
+            )
             if report.total and not report.applied:
-                self.left_out[_plain(report.name)] = "made for another kind of model"
+                is_for_t5 = report.for_t5 == report.total
+                why = "made for T5 which is not loaded" if is_for_t5 else "made for another kind of model"
+                self.left_out[_plain(report.name)] = why
         if self.left_out:
             self.entries["Networks not applied"] = ", ".join(f"{name}: {why}" for name, why in self.left_out.items())
 

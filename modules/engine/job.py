@@ -118,6 +118,7 @@ class Job:
             interrupted=self.stopped is Control.INTERRUPT,
             infotexts=tuple(self.finisher.infotexts),
             extra_parameters=extra_parameters(self.facts.entries),
+            networks=self.facts.networks,
             model_sha256=self.hashes.sha256(plan.model),
             elapsed_s=self._elapsed_s,
             peak_memory_bytes=self._peak_memory_bytes,
@@ -131,6 +132,7 @@ class Job:
             facts=self.facts.kept(),
             lora_hashes=self.facts.lora_hashes,
             infotexts=tuple(self.finisher.infotexts),
+            networks=self.facts.networks,
             noticed=tuple(sorted(self._noticed)),
             samples=self.finisher.kept(),
             found_noise=None if self.found_noise is None else self.found_noise.float().tolist(),
@@ -140,7 +142,7 @@ class Job:
         )
 
     def _resume(self, before: SoFar) -> None:
-        self.facts.resume(before.facts, before.lora_hashes)
+        self.facts.resume(before.facts, before.lora_hashes, before.networks)
         self.finisher.resume(before.infotexts, before.samples)
         self._noticed.update(before.noticed)
         self._steps_done = before.steps_done
@@ -239,7 +241,7 @@ class Job:
         reports = self.networks.apply(model, asked)
         yield from self._notices((*asked.notices, *(notice for report in reports for notice in report.notices)))
         self.facts.note_networks(own.hashes, hires=hires)
-        self.facts.note_left_out(reports)
+        self.facts.note_reports(model.ref.name, reports)
         conditioning = encode(
             plan,
             model,
@@ -251,7 +253,7 @@ class Job:
             cache=engine.conditionings,
         )
         if asked is not own:  # the texts were encoded under the first pass's networks, the pass runs under its own
-            self.networks.apply(model, own)
+            self.facts.note_reports(model.ref.name, self.networks.apply(model, own))
         self.facts.note_conditioning(conditioning, hires=hires)
         return conditioning
 

@@ -77,6 +77,19 @@ class Notice(Part):
     message: str
 
 
+class AppliedNetwork(Part):
+    """How much of a LoRA or hypernetwork a model of the job has: modules, or widths of context for a hypernetwork.
+
+    `for_t5` of the modules are for SD 3's T5 and could not be applied, as it is not loaded.
+    """
+
+    name: str
+    model: str
+    applied: int
+    total: int
+    for_t5: int = 0
+
+
 class JobDone(Part):
     """The end of a job; `infotexts` in gallery order, `extra_parameters` as A1111's `extra_generation_params`."""
 
@@ -84,6 +97,7 @@ class JobDone(Part):
     interrupted: bool = False
     infotexts: tuple[str, ...] = ()
     extra_parameters: dict[str, str] = Field(default_factory=dict)
+    networks: tuple[AppliedNetwork, ...] = ()
     model_sha256: str | None = None
     elapsed_s: float = 0.0
     peak_memory_bytes: int = 0
@@ -111,6 +125,7 @@ class SoFar(Part):
     facts: dict[str, JsonValue] = Field(default_factory=dict)
     lora_hashes: dict[str, str] = Field(default_factory=dict)
     infotexts: tuple[str, ...] = ()
+    networks: tuple[AppliedNetwork, ...] = ()
     noticed: tuple[str, ...] = ()
     samples: tuple[ImageData, ...] = ()
     found_noise: JsonValue = None
@@ -124,6 +139,7 @@ class SoFar(Part):
             interrupted=True,
             infotexts=self.infotexts,
             extra_parameters=extra_parameters(self.facts),
+            networks=self.networks,
             model_sha256=self.model_sha256,
             elapsed_s=self.elapsed_s,
             peak_memory_bytes=self.peak_memory_bytes,

@@ -82,6 +82,7 @@ def job_view(
         "images": [image_view(result, prefix) for result in gallery(results)],
         "notices": list(job.notices),
         "error": {"kind": job.error_kind, "message": job.error_message} if job.error_kind else None,
+        "networks": job.summary.get("networks", []),
         "info": job.summary.get("info"),
     }
 

@@ -89,11 +89,11 @@ def hypernetworks_applied(model: Model, wanted: Sequence[Hypernetwork]) -> Itera
         pairs = read_hypernetwork(one.path)
         fitting = {width: pair for width, pair in pairs.items() if width in widths}
         notices = () if fitting else (_unfit(one, pairs, widths),)
-        reports.append(AdapterReport(one.name, len(fitting), len(pairs), notices))
+        reports.append(AdapterReport(one.name, len(fitting), len(pairs), notices=notices))
         for network in (network for pair in fitting.values() for network in pair):
             network.to(model.device, model.dtype)
         hooks.append(_Hook(fitting, one.multiplier))
-    with context_hooks(model.unet, tuple(hooks)) if layers else nullcontext():
+    with model.networks_noted(reports), context_hooks(model.unet, tuple(hooks)) if layers else nullcontext():
         yield tuple(reports)
 
 

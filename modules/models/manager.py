@@ -50,6 +50,7 @@ class KeptModel:
     attention_reasons: tuple[str, ...] = ()  # why this backend, and why not those tried first
     notes: tuple[str, ...] = ()  # what else there is to know: tensors not used, precision changed on the way
     placement: str = ""
+    networks: tuple[tuple[str, int, int], ...] = ()  # LoRAs and hypernetworks that act on it now: name, applied, total
 
 
 class ModelManager:
@@ -136,6 +137,7 @@ class ModelManager:
                 attention_reasons=model.attention_reasons,
                 notes=tuple(model.notes),
                 placement=model.placement.description,
+                networks=tuple((one.name, one.applied, one.total) for one in model.networks),
             )
             for key, model in tuple(self._models.items())
         )

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from diffusers import AutoencoderKL
@@ -48,6 +49,17 @@ Spread = Callable[[Callable[[Tensor], Tensor], Tensor, int], Tensor]
 VaeRun = Callable[[AutoencoderKL, Spread], Tensor]
 
 
+class NetworkReport(Protocol):
+    """A LoRA or hypernetwork by name, and how many of its modules (or widths of context) the model has."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def applied(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+
+
 class Model:
     """A checkpoint ready to run; see `modules.models.loaded.LoadedModel` for what each member promises."""
 
@@ -72,6 +84,7 @@ class Model:
         self.flow_shift: float = parts.blueprint.flow_shift
         self.metadata = parts.metadata
         self.notes: list[str] = list(parts.notes)  # what holds for as long as the model is loaded
+        self.networks: tuple[NetworkReport, ...] = ()  # those that act on it now
         self.news: list[str] = []  # what has been said since somebody last took it
         self.approximations = Approximations()  # the manager's
         self.make_room: Callable[[], bool] = lambda: False  # the manager lets other models leave the device
@@ -179,6 +192,15 @@ class Model:
         """While open, every convolution of UNet and VAE wraps around at the edges."""
         with wrap_around(self.unet), wrap_around(self.vae):
             yield
+
+    @contextmanager
+    def networks_noted(self, reports: Sequence[NetworkReport]) -> Iterator[None]:
+        """While open, these networks are among those that are said to act on the model."""
+        before, self.networks = self.networks, (*self.networks, *reports)
+        try:
+            yield
+        finally:
+            self.networks = before
 
     @property
     def vae_factor(self) -> int:

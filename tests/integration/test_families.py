@@ -245,6 +245,12 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(generate: Generate, n
         events = generate(name, prompt=f"a cat<lora:{name}-lora:{strengths}>")
         assert not np.array_equal(picture(events), plain), strengths
         assert notices(events) == [] and f'Lora hashes: "{name}-lora: ' in infotext(events)
+        (network,) = next(event.networks for event in events if isinstance(event, JobDone))
+        assert (network.name, network.model, network.applied) == (
+            f"{name}-lora",
+            name,
+            network.total > 0 and network.total,
+        )
     assert np.array_equal(picture(generate(name)), plain)
 
 
@@ -468,6 +474,39 @@ def embed_for_sd3(model: Model, tensors: dict[str, Tensor], text: str) -> tuple[
         ids = [*t5_tokenizer().encode(text), 1]
         passage = network.eval()(torch.tensor([ids + [0] * (77 - len(ids))])).last_hidden_state
     return torch.cat([clip, passage], dim=1), torch.cat(pooled, dim=-1)
+
+
+def test_a_lora_for_t5_acts_where_it_is_loaded_and_is_else_said_to_be_for_it(generate: Generate, folder: Path) -> None:
+    layout, _ = TINY["sd3.5"]
+    rows, columns = layout["text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.v.weight"]
+    random, t5 = torch.Generator().manual_seed(5), "encoder_block_0_layer_0_SelfAttention_v"
+    names = (f"lora_te3_{t5}.lora_up", f"lora_te3_{t5}.lora_down")  # kohya's, then diffusers'
+    names += (
+        "text_encoder_3.encoder.block.1.layer.0.SelfAttention.v.lora_B",
+        "text_encoder_3.encoder.block.1.layer.0.SelfAttention.v.lora_A",
+    )
+    shapes = ((rows, 4), (4, columns)) * 2
+    tensors = {f"{n}.weight": torch.randn(shape, generator=random) for n, shape in zip(names, shapes, strict=True)}
+    save_file(tensors, folder / "loras" / "t5.safetensors")
+    save_file(tensors | _lora(layout, random), folder / "loras" / "all.safetensors")
+
+    def reports(events: list[Event]) -> tuple[int, int, int]:
+        (one,) = next(event.networks for event in events if isinstance(event, JobDone))
+        return one.applied, one.total, one.for_t5
+
+    loaded = {"overrides": {"sd3_enable_t5": True}}
+    events = generate("sd3.5", prompt="a cat <lora:t5:1>", **loaded)
+    assert reports(events) == (2, 2, 0) and notices(events) == []
+    assert not np.array_equal(picture(events), picture(generate("sd3.5", **loaded)))
+    events = generate("sd3.5", prompt="a cat <lora:t5:1>")
+    assert reports(events) == (0, 2, 2) and np.array_equal(picture(events), picture(generate("sd3.5")))
+    told = "2 are for the text encoder T5, which is not loaded"
+    assert notices(events) == [f'LoRA "t5": 0 of 2 modules applied, {told}']
+    assert 'Networks not applied: "t5: made for T5 which is not loaded"' in infotext(events)
+    events = generate("sd3.5", prompt="a cat <lora:all:1>")
+    applied, total, for_t5 = reports(events)
+    assert (total - applied, for_t5) == (2, 2)
+    assert notices(events) == [f'LoRA "all": {applied} of {total} modules applied, {told}']
 
 
 @pytest.mark.parametrize("name, options", [("sd3", {}), ("sd3.5", {}), ("sd3.5", {"sd3_enable_t5": True})])

@@ -46,6 +46,7 @@ _PREFIXES = (
     ("transformer.text_encoder", "text_encoder"),
     ("lora_te1_", "lora_te_"),
     ("lycoris_", "lora_unet_"),
+    ("text_encoder_3.", "lora_te3_"),
     ("text_encoder_2.", "lora_te2_"),
     ("text_encoder.", "lora_te_"),
     ("unet.", "lora_unet_"),

@@ -24,6 +24,10 @@ class Target:
     part: Literal["unet", "te"]
 
 
+T5 = "lora_te3_"
+"""What kohya's names of SD 3's third text encoder begin with."""
+
+
 def targets(model: Model) -> dict[str, Target]:
     """Every layer of the model under kohya's names for it: diffusers' block names, and LDM's own."""
     found: dict[str, Target] = {}
@@ -41,6 +45,10 @@ def targets(model: Model) -> dict[str, Target]:
                 short = name.removeprefix("text_model.").replace(".", "_")
                 for prefix in prefixes:
                     found[f"{prefix}text_model_{short}"] = Target((module,), "te")
+    for tower in model.passage_towers:
+        for name, module in tower.network.named_modules():
+            if isinstance(module, _KINDS):
+                found[f"{T5}encoder_{name.replace('.', '_')}"] = Target((module,), "te")
     return found
 
 

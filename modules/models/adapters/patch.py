@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from modules.models.adapters import deltas
 from modules.models.adapters.file import AdapterFile, read_adapter
-from modules.models.adapters.names import Target, targets
+from modules.models.adapters.names import T5, Target, targets
 from modules.models.embedding import Embedding
 from modules.models.memory import is_out_of_memory
 from modules.models.model import Model
@@ -46,11 +46,15 @@ class Adapter:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """What came of an adapter: how many of its modules the model has, words for the page, embeddings it brought."""
+    """What came of an adapter: how many of its modules the model has, words for the page, embeddings it brought.
+
+    `for_t5` of the modules that are not there are SD 3's T5's, which is left out unless a setting brings it in.
+    """
 
     name: str
     applied: int
     total: int
+    for_t5: int = 0
     notices: tuple[str, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
 
@@ -75,7 +79,8 @@ def applied(model: Model, adapters: Sequence[Adapter]) -> Iterator[tuple[Adapter
             )
         else:
             reports = ()
-        yield reports
+        with model.networks_noted(reports):
+            yield reports
     finally:
         _revert(undo, 0)
 
@@ -104,17 +109,25 @@ def _apply(
             logger.warning('%s: module "%s" does not fit the model %s: %s', file.path, name, model.ref.name, error)
             _revert(undo, changed)
             why = f'LoRA "{adapter.name}" was made for another kind of model and is left out: "{name}" does not fit'
-            return AdapterReport(adapter.name, 0, len(file.modules), (why,))
+            return AdapterReport(adapter.name, 0, len(file.modules), notices=(why,))
     logger.info('LoRA "%s": %d of %d modules applied', adapter.name, count, len(file.modules))
-    notices = []
-    if count < len(file.modules):
-        missing = next(name for name in file.modules if name not in names)
-        kind = " was made for another kind of model" if count == 0 else ""
-        notices.append(
-            f'LoRA "{adapter.name}"{kind}: {count} of {len(file.modules)} modules applied, the model has no "{missing}"'
-        )
+    lacking = [name for name in file.modules if name not in names]
+    for_t5 = sum(name.startswith(T5) for name in lacking) if model.family == "sd3" else 0
+    notices = (_told(adapter.name, count, len(file.modules), lacking, for_t5),) if lacking else ()
     embeddings = tuple(_bundled(name, vectors) for name, vectors in file.embeddings.items())
-    return AdapterReport(adapter.name, count, len(file.modules), tuple(notices), embeddings)
+    return AdapterReport(adapter.name, count, len(file.modules), for_t5, notices, embeddings)
+
+
+def _told(name: str, count: int, total: int, lacking: Sequence[str], for_t5: int) -> str:
+    """How much of a LoRA applied, and why not the rest."""
+    other = next((one for one in lacking if not (for_t5 and one.startswith(T5))), None)
+    whys = []
+    if for_t5:
+        whys.append(f"{for_t5} are for the text encoder T5, which is not loaded")
+    if other is not None:
+        whys.append(f'the model has no "{other}"')
+    kind = " was made for another kind of model" if count == 0 and not for_t5 else ""
+    return f'LoRA "{name}"{kind}: {count} of {total} modules applied, {" and ".join(whys)}'
 
 
 def _change(

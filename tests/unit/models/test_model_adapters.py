@@ -154,6 +154,24 @@ def test_a_lora_for_another_kind_of_model_changes_nothing_and_says_so(model: Mod
     assert report.notices == ('LoRA "it": 1 of 2 modules applied, the model has no "lora_te2_text_projection"',)
 
 
+def test_a_model_says_which_networks_act_on_it_now(model: Model, write: Callable) -> None:
+    assert model.networks == ()
+    with applied(model, [write(low_rank(KOHYA) | low_rank("lora_te2_text_projection"))]):
+        assert [(one.name, one.applied, one.total) for one in model.networks] == [("it", 1, 2)]
+    assert model.networks == ()
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_lora_of_another_kind(
+    model: Model, write: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs_out(*arguments: object) -> None:
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB, max allowed: 6.80 GB)")
+
+    monkeypatch.setattr("modules.models.adapters.patch._change", runs_out)
+    with pytest.raises(RuntimeError, match="MPS backend"), applied(model, [write(low_rank(KOHYA))]):
+        pass
+
+
 def test_a_lora_whose_shapes_do_not_fit_is_left_out_whole_and_the_others_act(model: Model, write: Callable) -> None:
     before = unet_weight(model).clone()
     fitting = write(low_rank(KOHYA, seed=9), "fitting")

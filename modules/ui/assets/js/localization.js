@@ -6,7 +6,7 @@ const ATTRIBUTES = ["title", "placeholder", "aria-label"];
 // Places whose texts are data. An option's text may also be its value, and a name in infotext; it stays as it is.
 const DATA = [
   ".setting small", "script", "style", "textarea", "pre", "code", "dd", "option", "[role=option]", "[contenteditable=true]", "[data-user]", ".token",
-  ".infotext", ".timing", ".message", ".barText", ".title", ".facts .text", ".chip", ".tags > *", ".webui-counter", ".webui-cards .card", ".folder",
+  ".infotext", ".message", ".barText", ".title", ".facts .text", ".chip", ".tags > *", ".webui-counter", ".webui-cards .card", ".folder",
 ].join(",");
 
 const KEPT_IN = ".webui-gallery .text, .webui-complete";

@@ -54,7 +54,8 @@ export async function attachModels({ host, server }) {
     why.replaceChildren(...[...(worker.reasons ?? []), ...(worker.attention_reasons ?? []), ...(worker.notes ?? [])].map((reason) => element("li", {}, reason)));
     const models = [...(worker.models ?? [])].reverse();
     loaded.replaceChildren(...models.map((model) => element("div", { class: `model ${model.in_use ? "in-use" : ""}` },
-      element("strong", {}, model.name), element("span", {}, [model.family, `${size(model.bytes)} on ${model.device}`, model.vae ? `VAE ${model.vae}` : null, model.in_use ? "in use" : null].filter(Boolean).join(" · ")))));
+      element("strong", {}, model.name), ...(model.networks ?? []).map(({ name, applied, total }) => element("span", { class: "network" }, `${name}: ${applied} of ${total} modules applied`)),
+      element("span", {}, [model.family, `${size(model.bytes)} on ${model.device}`, model.vae ? `VAE ${model.vae}` : null, model.in_use ? "in use" : null].filter(Boolean).join(" · ")))));
     if (!models.length) loaded.replaceChildren(element("p", { class: "note" }, "Nothing is loaded."));
   }
 

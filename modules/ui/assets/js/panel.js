@@ -206,9 +206,12 @@ export class Panel {
     const job = image && this.feed.jobs.get(image.job);
     const facts = [];
     if (job?.finished && job.started) facts.push(`Time taken: ${(job.finished - job.started).toFixed(1)} sec.`);
-    if (image?.saved) facts.push(image.saved);
+    for (const { name, applied, total, for_t5: forT5 } of job?.networks ?? []) {
+      facts.push(`${name}: ${applied} of ${total} modules applied${forT5 ? `, ${forT5} are for T5, which is not loaded` : ""}`);
+    }
     if (image?.saving_error) facts.push(`Not saved: ${image.saving_error}`);
-    this.timing.textContent = facts.join(" · ");
+    this.timing.replaceChildren(...facts.map((fact) => element("span", {}, fact)));
+    if (image?.saved) this.timing.append(element("span", { "data-user": "" }, image.saved));
   }
 
   // Show a picture once it is decoded, so that the stage never flashes empty between two.
