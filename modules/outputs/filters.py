@@ -17,8 +17,8 @@ _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """Letters of languages written without blanks, where a word index finds nothing inside a sentence."""
-_TEXTS = tuple(column for column in WORDS if column != "seed")
-"""What is looked through for them: digits are in the word index, and a picture may be without a seed."""
+_TEXTS = tuple(column for column in WORDS if column not in ("seed", "file_name"))
+"""What is looked through for them, besides the file's name; no seed has such letters."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def _text_conditions(text: str, values: dict[str, Any]) -> Iterator[str]:
         if _UNSPACED.search(term) or not any(letter.isalnum() for letter in term):
             escaped = re.sub(r"([\\%_])", r"\\\1", term)
             values[f"text{number}"] = f"%{escaped}%"
-            found = " OR ".join(f"pictures.{column} LIKE :text{number} ESCAPE '\\'" for column in _TEXTS)
+            like = f"LIKE :text{number} ESCAPE '\\'"
+            found = " OR ".join(f"pictures.{column} {like}" for column in _TEXTS)
+            found += f" OR (path {like} AND file_name {like})"  # the name is cut out of few paths
             yield f"NOT ({found})" if is_unwanted else f"({found})"
         elif is_unwanted:
             values[f"text{number}"] = _quoted(term)
