@@ -230,7 +230,7 @@ TEXTS = """async () => {
 NAMES = re.compile(  # of files, samplers, keys and units; what the worker and extensions say of themselves
     r"[\W\d]*|[a-z]|[\d.,]+ ?(MB|GB|kB|px).*|px|(→ )?(txt2img|img2img|inpaint|extras)|\w+_\w+.*|(Ctrl|Shift|Alt)\+.*|"
     r"Enter|Esc|CPU|CUDA|SD\w*|Carriage Return|Line Feed|(number input|range slider) for .*|starter.*|sd1 · .*|"
-    r"[0-9a-f]{10}|[\w-]+\.png|Installed: \. .*|Stable Diffusion 1|loopback|upscale|"
+    r"[0-9a-f]{10}|[\w-]+\.png|Installed: \. .*|Stable Diffusion 1|loopback|upscale|GFPGAN|CodeFormer|"
     r".*(xformers|bfloat16|float32|whole model on the device).*|attention \w+: .*|"
     r".*(A1111's (script|names)|operation of that name).*"
 )
