@@ -29,6 +29,7 @@ class Form:
     services: Services
     components: dict[str, Component] = field(default_factory=dict)
     extras: dict[str, Component] = field(default_factory=dict)  # of scripts, outside the table: see parts/scripts.py
+    advice: tuple[gr.Row, gr.HTML, gr.Button] | None = None  # what suits the checkpoint: wired by parts/checkpoint.py
 
     def add(self, path: str, *, kind: Kind | None = None, **changes: Any) -> Component:
         """Draw the control of `path` here, as another `kind` than the table's where one is given.

@@ -17,6 +17,8 @@ from modules.jobs.record import JobState, Result, login_of
 from modules.models.faces import USUAL_NAMES, FaceFiles
 from modules.outputs import opening
 from modules.outputs.folders import asked_folder
+from modules.planning import distillations
+from modules.planning.distillations import Suggestion
 from modules.postprocessing.operations import OPERATIONS
 from modules.prompts.counter import count_tokens
 from modules.prompts.styles import Style
@@ -272,6 +274,15 @@ class Services:
             return title is not None and catalog.variant_of(catalog.find_checkpoint_file(title)) == "pix2pix"
         except UnknownName:
             return False
+
+    def suggestion(self, title: str | None) -> tuple[str, Suggestion] | None:
+        """The kind of distilled model that a checkpoint is by its name, and the values that suit it."""
+        try:
+            name = self._app.catalog.find_checkpoint_file(title).model_name if title is not None else ""
+        except UnknownName:
+            return None
+        kind, suggested = distillations.distillation(name), distillations.suggestion(name)
+        return (kind.title, suggested) if kind is not None and suggested is not None else None
 
     def picture(self, job_id: str, picture_id: str, owner: str) -> tuple[Result, ImageData]:
         """A picture that a job of this owner made; raises InvalidImage when it is not there any more."""

@@ -14,8 +14,19 @@ from modules.settings.store import SettingsStore
 
 
 @dataclass
+class BareCheckpoint:
+    title: str
+
+    @property
+    def model_name(self) -> str:
+        return self.title.partition(".")[0]
+
+
+@dataclass
 class BareCatalog:
-    names: tuple[str, ...] = ("starter.safetensors [0123456789]", "other.safetensors")
+    names: tuple[str, ...] = (
+        "starter.safetensors [0123456789]", "other.safetensors", "sdxl_lightning_4step.safetensors"
+    )  # fmt: skip
 
     @property
     def loras(self) -> tuple[SimpleNamespace, ...]:
@@ -27,14 +38,14 @@ class BareCatalog:
     def titles(self) -> tuple[str, ...]:
         return self.names
 
-    def find_checkpoint_file(self, title: str) -> str:
-        return title
+    def find_checkpoint_file(self, title: str) -> BareCheckpoint:
+        return BareCheckpoint(title)
 
-    def native_size(self, title: str) -> int:
-        return 128 if title.startswith("starter") else 512
+    def native_size(self, checkpoint: BareCheckpoint) -> int:
+        return 128 if checkpoint.title.startswith("starter") else 512
 
-    def variant_of(self, title: str) -> str:
-        return "pix2pix" if "pix2pix" in title else "base"
+    def variant_of(self, checkpoint: BareCheckpoint) -> str:
+        return "pix2pix" if "pix2pix" in checkpoint.title else "base"
 
     def refresh(self) -> None:
         """Nothing to look at."""

@@ -279,6 +279,32 @@ def test_a_ratio_is_chosen_for_the_size_and_what_it_takes_of_the_picture_is_fram
     page.context.close()
 
 
+def choose_checkpoint(page, name: str) -> None:
+    page.click("#setting_sd_model_checkpoint input")
+    page.get_by_role("option", name=name).click()
+
+
+def test_what_suits_a_distilled_checkpoint_is_offered_and_taken_by_one_click(browser, url, app):
+    page = open_page(browser, url)
+    line = page.locator("#txt2img_advice")
+    assert not line.is_visible()
+    choose_checkpoint(page, "sdxl_lightning_4step")
+    line.get_by_text("Lightning model by its name: 4 steps, CFG scale 1.5, Euler, SGM Uniform").wait_for()
+    line.get_by_role("button", name="Use").click()
+    line.wait_for(state="detached")
+    page.fill(BOX, "quick")
+    page.click("#txt2img_generate")
+    page.wait_for_function("() => window.webui.panels.get('txt2img').ids.length > 0")
+    sampling = next(request for request in reversed(app.requests) if request.prompt == "quick").sampling
+    assert (sampling.sampler, sampling.schedule, sampling.steps, sampling.cfg_scale) == ("Euler", "SGM Uniform", 4, 1.5)
+    page.get_by_role("tab", name="img2img", exact=True).click()
+    page.locator("#img2img_advice").get_by_role("button", name="Use").wait_for()  # the other tab's values stay its own
+    assert page.input_value("#img2img_steps input[type=number]") != "4"
+    choose_checkpoint(page, "other")
+    page.locator("#img2img_advice").wait_for(state="detached")
+    page.context.close()
+
+
 @pytest.fixture
 def arranged_url(tmp_path: Path) -> Iterator[str]:
     app = BareApp(tmp_path / "data")

@@ -13,6 +13,7 @@ from modules.ui.page import QUIET, Form, icon_button
 
 def sampling(form: Form) -> None:
     """Sampling method, schedule type, steps; the method as buttons above them where the settings say so."""
+    form.advice = _advice(form)
     has_list = form.services.settings.samplers_in_dropdown
     if not has_list:
         form.add("sampling.sampler", kind="radio")
@@ -21,6 +22,14 @@ def sampling(form: Form) -> None:
             form.add("sampling.sampler", scale=2, min_width=120)
         form.add("sampling.schedule", scale=2, min_width=120)
         form.add("sampling.steps", scale=3, min_width=140)
+
+
+def _advice(form: Form) -> tuple[gr.Row, gr.HTML, gr.Button]:
+    """A line with values that suit a distilled checkpoint, and the button that takes them; hidden for others."""
+    with gr.Row(visible=False, elem_id=f"{form.tab}_advice", elem_classes="webui-advice") as row:
+        line = gr.HTML("", container=False, padding=False)
+        use = gr.Button("Use", elem_classes="webui-button", size="sm", scale=0, min_width=60)
+    return row, line, use
 
 
 def size_and_batch(form: Form) -> gr.Button:
