@@ -257,6 +257,22 @@ def test_enter_opens_the_viewer_where_keys_go_on_working(page):
     assert page.evaluate(f"{GALLERY}.grid.place") == 1
 
 
+def test_the_viewer_fills_the_window_and_zooms_to_the_pictures_own_pixels(page):
+    page.focus(".gallery .grid")
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    picture = page.locator(".webui-lightbox > img")
+    picture.evaluate("(image) => image.decode()")
+    assert picture.bounding_box()["height"] == pytest.approx(0.96 * 800, abs=1), "96 pixels high, or 64: enlarged"
+    page.keyboard.press("z")
+    width, height = (picture.bounding_box()[side] for side in ("width", "height"))
+    assert (width, height) == tuple(picture.evaluate("(image) => [image.naturalWidth, image.naturalHeight]"))
+    page.mouse.click(640, 400)  # on the picture: back again
+    assert picture.bounding_box()["height"] == pytest.approx(0.96 * 800, abs=1)
+    page.mouse.click(60, 200)  # in the stripe beside it: closed
+    page.locator(".webui-lightbox").wait_for(state="detached")
+
+
 def test_a_search_while_the_list_is_asked_for_anew_stays_at_its_own_first_picture(page):
     """The tab asks anew when it is opened and when a picture was made; the answer may come after the next search."""
     assert (

@@ -25,8 +25,8 @@ const dayStart = (text, plus = 0) => {
 };
 
 export class Gallery {
-  constructor({ host, trigger, send, feed }) {
-    Object.assign(this, { host, trigger, send });
+  constructor({ host, trigger, send, feed, config }) {
+    Object.assign(this, { host, trigger, send, config });
     this.undoable = []; // ids of each deletion, newest last
     this.failed = (error) => toast(error.message, "error");
     this.pages = new Pages({ changed: () => this.changed(), failed: this.failed });
@@ -304,7 +304,7 @@ export class Gallery {
     };
     const stay = (run) => async (shown) => { await run(shown); return image(this.tile); };
     const stars = Object.fromEntries([0, 1, 2, 3, 4, 5].map((count) => [String(count), stay(({ id }) => this.rate(count, [id]))]));
-    openLightbox({ image: image(tile), step, save: (one) => this.download(one), label: (one) => [one.favourite ? "♥" : "", ...one.tags].join(" ").trim(),
+    openLightbox({ image: image(tile), step, zoomed: this.config.js_modal_lightbox_initially_zoomed, save: (one) => this.download(one), label: (one) => [one.favourite ? "♥" : "", ...one.tags].join(" ").trim(),
       more: { f: stay(({ id, favourite }) => this.favourite([id], !favourite)), Delete: stay(({ id }) => this.trash([id])), "Ctrl+z": stay(() => this.undo()), ...stars } });
   }
 
