@@ -41,7 +41,7 @@ def find(network: RetinaFace, image: Image.Image, device: torch.device) -> tuple
     size = tuple(max(1, int(side * scale)) for side in image.size)
     looked_at = image.resize(size, Image.Resampling.LANCZOS) if size != image.size else image
     pixels = np.ascontiguousarray(np.asarray(looked_at)[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
-    with torch.inference_mode():
+    with torch.no_grad():
         answers = [answer.cpu().numpy() for answer in network(torch.from_numpy(pixels)[None].to(device))]
     boxes, scores, points = answers
     if not np.isfinite(scores).all():

@@ -96,10 +96,10 @@ class FaceRestorer:
         arguments = (weight,) if name == CODEFORMER else ()
         drawn = self._on(network, device, lambda: [_drawn(network, face, device, *arguments) for face in given])
         outlines = self._outlines(files, drawn, device)
-        picture = np.asarray(image).astype(np.float64)
+        picture = np.array(image)
         for face, place, outline in zip(drawn, places, outlines, strict=True):
             pixels.paste(picture, face, place, outline)
-        return Restored(Image.fromarray(picture.astype(np.uint8)), len(found))
+        return Restored(Image.fromarray(picture), len(found))
 
     def _found(self, files: FaceFiles, image: Image.Image, device: torch.device) -> tuple[Face, ...]:
         assert files.detector is not None
@@ -113,7 +113,7 @@ class FaceRestorer:
         network = self._network(files.parser, parsenet)
 
         def outline(face: Image.Image) -> Any:
-            with torch.inference_mode():
+            with torch.no_grad():
                 labels = network(_tensor(face).to(device))[0].argmax(dim=0)
             return pixels.outline_of(labels.cpu().numpy(), SURROUNDINGS)
 
@@ -157,7 +157,7 @@ class FaceRestorer:
 
 def _drawn(network: nn.Module, face: Image.Image, device: torch.device, *arguments: float) -> Image.Image:
     """A face after a network has drawn it anew. Raises NotANumber."""
-    with torch.inference_mode():
+    with torch.no_grad():
         answer = network(_tensor(face).to(device), *arguments)[0].float().cpu()
     if not bool(torch.isfinite(answer).all()):
         raise NotANumber("the face restoration produced NaN; the network's file may be damaged")

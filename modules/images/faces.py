@@ -61,8 +61,8 @@ def cut(image: Image.Image, place: Placement) -> Image.Image:
     return Image.fromarray(_warped(np.asarray(image), inverse(place), (SIDE, SIDE), AROUND).round().astype(np.uint8))
 
 
-def paste(picture: NDArray[np.floating], face: Image.Image, place: Placement, outline: NDArray | None = None) -> None:
-    """Put a face (RGB, SIDE × SIDE) into `picture` (H, W, 3), 0…255, changed in place; it fades out at its border.
+def paste(picture: NDArray[np.uint8], face: Image.Image, place: Placement, outline: NDArray | None = None) -> None:
+    """Put a face (RGB, SIDE × SIDE) into `picture` (H, W, 3), which is changed in place; it fades out at its border.
 
     `outline` (SIDE, SIDE), 0…1, says how much of the face shows where; without one all but the border does.
     """
@@ -81,8 +81,9 @@ def paste(picture: NDArray[np.floating], face: Image.Image, place: Placement, ou
         shown = _faded(_warped(np.ones((SIDE, SIDE, 1)), from_here, size)[..., 0])[..., None]
     else:
         shown = _warped(outline[..., None], from_here, size)
-    region = picture[top:bottom, left:right]
+    region = picture[top:bottom, left:right].astype(np.float64)
     region += shown * (_warped(np.asarray(face), from_here, size).round() - region)
+    picture[top:bottom, left:right] = region.astype(np.uint8)
 
 
 def outline_of(labels: NDArray[np.integer], surroundings: tuple[int, ...]) -> NDArray[np.floating]:

@@ -43,7 +43,8 @@ class RetinaFace(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         height, width = pixels.shape[-2:]
-        levels = self.fpn(self.body(pixels - pixels.new_tensor(MEAN)[:, None, None]))
+        mean = torch.tensor(MEAN, device=pixels.device, dtype=pixels.dtype)
+        levels = self.fpn(self.body(pixels - mean[:, None, None]))
         levels = [context(level) for context, level in zip((self.ssh1, self.ssh2, self.ssh3), levels, strict=True)]
         classes, boxes, landmarks = (
             torch.cat([head(level) for head, level in zip(heads, levels, strict=True)])

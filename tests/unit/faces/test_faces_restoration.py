@@ -17,6 +17,7 @@ from modules.images.faces import TEMPLATE
 from modules.models.catalog import Catalog
 from modules.models.places import ModelFolders
 from tests.support import faces
+from tests.support.pretended_device import pretended_device
 
 CPU = torch.device("cpu")
 PAINT = (-1.0, 0.0, 1.0)
@@ -147,6 +148,21 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
     faces.write(tmp_path / "GFPGAN", GFPGANv1_4=paints_nothing, detection=faces.planted_detector())
     with pytest.raises(NotANumber, match="NaN"):
         restorer(tmp_path).restore(marked((160, 240)), "GFPGAN")
+
+
+def test_a_device_makes_the_picture_of_the_processor_and_keeps_nothing(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, image = Catalog(ModelFolders.below(models, models)), marked((160, 240))
+    expected = restorer(models).restore(image, "GFPGAN").image
+    with pretended_device() as device:
+        one = FaceRestorer(lambda: catalog.faces, lambda part: device)
+        went, back = [], one._on
+        monkeypatch.setattr(one, "_on", lambda network, to, work: went.append(to) or back(network, to, work))
+        made = one.restore(image, "GFPGAN").image
+        kept = {parameter.device.type for network in one._networks.values() for parameter in network.parameters()}
+    assert made.tobytes() == expected.tobytes()
+    assert went == [device, device] and kept == {"cpu"}
 
 
 def test_a_device_with_too_little_memory_gives_way_to_the_processor(
