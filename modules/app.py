@@ -52,7 +52,7 @@ from modules.prompts.styles import StyleBook
 from modules.recipes import RecipeRunner, ScriptRun
 from modules.settings.flags import Flags
 from modules.settings.store import SettingsStore, is_place
-from modules.upscaling.catalog import Upscalers
+from modules.upscaling.catalog import Upscalers, tiles_of
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class App:
             feeds=self.feeds,
             history_owner=self.history_owner,
             keeps_last_parameters=not flags.no_prompt_history,
+            tells_console=lambda: self.settings.current.samples_log_stdout,
         )
         self.runner = JobRunner(
             self.queue, self.feeds, self.blobs, keep=self.pictures.keep, public_image=image_view, public_job=self.view
@@ -162,7 +163,8 @@ class App:
         """The upscalers of this installation, built-in and found as files."""
         files = {kind: [file.path for file in found] for kind, found in self.catalog.upscalers.items()}
         settings = self.settings.current
-        return Upscalers(files, tile=settings.ESRGAN_tile, overlap=settings.ESRGAN_tile_overlap)
+        tiles = tiles_of(settings.model_dump())
+        return Upscalers(files, tile=settings.ESRGAN_tile, overlap=settings.ESRGAN_tile_overlap, tiles=tiles)
 
     # ── infotext ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,6 +203,8 @@ class App:
         """
         request = dispatch.on_request(self.extensions, request)
         plan = self.plan(request, owner)
+        if self.settings.current.enable_console_prompts:
+            log.info("Prompt: %s\nNegative prompt: %s", plan.main_prompt, plan.main_negative_prompt)
         is_script = parent is None and dispatch.selected(self.extensions, request) is not None
         if is_script:
             request = self.recipes.settle(request)

@@ -100,6 +100,7 @@ def serve(flags: Flags, started: float) -> int:
     if flags.dump_sysinfo:
         return _dump_sysinfo(app, Path(started_in))
     stop.at_once = app.supervisor.kill
+    stop.dumps_stacks = lambda: app.settings.current.dump_stacks_on_signal
     try:
         with stop.held_back():
             app.start()

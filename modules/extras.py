@@ -38,6 +38,7 @@ from modules.outputs.naming import Subject
 from modules.outputs.store import SavedImage
 from modules.postprocessing.operations import Tools, process, with_existing
 from modules.settings.saving import SavingOptions
+from modules.upscaling.catalog import tiles_of
 from modules.upscaling.upscaler import UPSCALERS
 
 if TYPE_CHECKING:
@@ -273,6 +274,7 @@ def upscale(app: App, image: Image.Image, name: str, scale: float) -> Image.Imag
             scale=scale,
             tile=settings.ESRGAN_tile,
             overlap=settings.ESRGAN_tile_overlap,
+            tiles=tiles_of(settings.model_dump()),
             ldsr_steps=settings.ldsr_steps,
         )
     except RuntimeError as error:  # the worker's own words, with the class of the error in front

@@ -37,8 +37,12 @@ class Pictures:
         feeds: Feeds,
         history_owner: Callable[[str], str],
         keeps_last_parameters: bool,
+        tells_console: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`history_owner` says whose a job's owner's pictures are in the history; "" means nobody else is here."""
+        """`history_owner` says whose a job's owner's pictures are in the history; "" means nobody else is here.
+
+        While `tells_console`, the parameters of every picture are logged.
+        """
         self._data_dir = data_dir
         self._outputs = outputs
         self._history = history
@@ -46,6 +50,7 @@ class Pictures:
         self._feeds = feeds
         self._history_owner = history_owner
         self._keeps_last_parameters = keeps_last_parameters
+        self._tells_console = tells_console
         self._unwritten: dict[str, bytes] = {}
 
     def keep(self, job: Job, plan: Plan, image: ImageDone) -> Result:
@@ -53,6 +58,8 @@ class Pictures:
         is_alone = not self._history_owner(job.owner)  # else somebody else would read them
         if image.role == "sample" and image.index == 0 and is_alone and self._keeps_last_parameters:
             keep_parameters(self._data_dir, image.infotext)
+        if self._tells_console():
+            log.info("%s", image.infotext)
         problem = ""
         if image.saved:
             try:

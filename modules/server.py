@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import logging
 import os
 import secrets
@@ -346,13 +347,14 @@ class Stop:
     """Set by Ctrl-C and SIGTERM; `wait` returns then.
 
     Before `wait` is called a signal raises KeyboardInterrupt in the main thread, whatever that is building. A second
-    signal calls `at_once` and ends the program.
+    signal calls `at_once` and ends the program. Where `dumps_stacks` says so, Ctrl-C prints what every thread does.
     """
 
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._is_starting = True
         self.at_once: Callable[[], None] = lambda: None
+        self.dumps_stacks: Callable[[], bool] = lambda: False
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if (number := getattr(signal, name, None)) is not None:
                 signal.signal(number, self._heard)
@@ -362,6 +364,8 @@ class Stop:
             self.at_once()
             os._exit(128 + number)
         self._asked.set()
+        if number == signal.SIGINT and self.dumps_stacks():
+            faulthandler.dump_traceback(all_threads=True)
         if self._is_starting:
             raise KeyboardInterrupt
 

@@ -35,7 +35,7 @@ from modules.models.manager import ModelManager
 from modules.models.memory import card_usage, is_broken_device
 from modules.models.places import ModelFolders
 from modules.settings.stable_diffusion import GenerationOptions
-from modules.upscaling.catalog import Upscalers
+from modules.upscaling.catalog import Tiles, Upscalers
 
 log = logging.getLogger(__name__)
 
@@ -148,12 +148,20 @@ class WorkerMachine:
         self.faces.unload()
         gc.collect()
 
-    def upscale(self, image: str, upscaler: str, scale: float, tile: int, overlap: int, ldsr_steps: int = 100) -> str:
+    def upscale(
+        self, image: str, upscaler: str, scale: float, tile: int, overlap: int, tiles: Tiles, ldsr_steps: int = 100
+    ) -> str:
         """A picture by an upscaler that is a network; pictures as base64 text."""
         device = str(self.manager.device_for("esrgan"))
         self.catalog.refresh()  # networks that came since
         upscalers = Upscalers.of(
-            self.catalog, tile=tile, overlap=overlap, device=device, models=self.manager, ldsr_steps=ldsr_steps
+            self.catalog,
+            tile=tile,
+            overlap=overlap,
+            tiles=tiles,
+            device=device,
+            models=self.manager,
+            ldsr_steps=ldsr_steps,
         )
         enlarged = upscalers.find(upscaler).upscale(ImageData.from_base64(image).open().convert("RGB"), scale)
         return ImageData.from_image(enlarged).to_base64()

@@ -17,7 +17,7 @@ from modules.models.catalog import Catalog
 from modules.models.embedding import Embedding
 from modules.models.faces import FaceFiles
 from modules.models.manager import ModelManager
-from modules.upscaling.catalog import Upscalers
+from modules.upscaling.catalog import Upscalers, tiles_of
 
 
 class EmbeddingSource(Protocol):
@@ -64,6 +64,7 @@ class Engine:
             self.catalog,
             tile=int(tile),
             overlap=int(overlap),
+            tiles=tiles_of(settings),
             device=device,
             models=self.manager,
             ldsr_steps=int(settings.get("ldsr_steps", 100)),

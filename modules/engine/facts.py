@@ -74,9 +74,14 @@ class JobFacts:
             self.entries |= applied(self.plan, "Old prompt editing timelines")
         if hires:
             return
-        named = [one for one in conditioning.embeddings if one.sha256_short]
+        # A1111: an embedding that came in a LoRA has the LoRA's name in its hash's place
+        tells_bundled = self.plan.options.lora_bundled_ti_to_infotext
+        hashes = {
+            one.name: one.sha256_short or (one.bundled_in if tells_bundled else "") for one in conditioning.embeddings
+        }
+        named = [f"{_plain(name)}: {_plain(digits)}" for name, digits in hashes.items() if digits]
         if named and self.plan.saving.options.get("textual_inversion_add_hashes_to_infotext", True):
-            self.entries["TI hashes"] = ", ".join(f"{_plain(one.name)}: {one.sha256_short}" for one in named)
+            self.entries["TI hashes"] = ", ".join(named)
         if conditioning.emphasis_seen:
             self.entries |= applied(self.plan, "Emphasis")
 

@@ -77,7 +77,8 @@ class Guidance:
     """The guided network of one pass; counts its calls, because texts and some options depend on them.
 
     `total_calls` is what A1111 expects (executed steps, doubled for second-order samplers). `prompt_denoised` is the
-    latest x0 of the positive prompt alone: the live preview, and the result of an interrupted job.
+    latest x0 of the positive prompt alone: the result of an interrupted job, and what `preview` shows unless asked for
+    another.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Guidance:
         self.switch, self.levels_of = switch, levels_of
         self.calls = 0
         self.prompt_denoised: Tensor | None = None
+        self._shown: dict[str, Tensor] = {}  # the latest x0 by what a preview can show, beside the prompt's
         self.unconditional: Tensor | None = None
         self.padded: str | None = None
 
@@ -118,8 +120,17 @@ class Guidance:
         guided = self.stages.wrap_denoiser(self._guided_denoise, self.context)(x, sigma)
         if self.masking is not None:
             guided = self._blend(guided, sigma)
+        self._shown = {"Combined": guided, "Negative prompt": self.unconditional}
         self.calls += 1
         return guided
+
+    def preview(self, content: str) -> Tensor:
+        """The latest x0 (B, C, h, w): "Combined" as guidance makes it, or of the "Prompt" or "Negative prompt" alone.
+
+        Where there is no negative prompt's prediction (InstructPix2Pix), the prompt's.
+        """
+        shown = self._shown.get(content)
+        return self.prompt_denoised if shown is None else shown
 
     def predict_noise(self, x: Tensor, timestep: Tensor) -> Tensor:
         """ε for x (B, C, h, w) at times (B,): the `NoisePredictor` of samplers over timesteps.
@@ -135,6 +146,8 @@ class Guidance:
         else:
             guided = self._guided(x, timestep, self._noise_network)
         self.prompt_denoised = self._clean(x, self.prompt_denoised, timestep)
+        noises = {"Combined": guided, "Negative prompt": self.unconditional}
+        self._shown = {name: self._clean(x, noise, timestep) for name, noise in noises.items() if noise is not None}
         self.calls += 1
         return guided
 

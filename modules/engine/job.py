@@ -5,6 +5,7 @@ What is particular to a kind is in `txt2img.py`, `img2img.py` and `hires.py`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -55,6 +56,8 @@ from modules.sampling.noise import ImageNoise
 
 if TYPE_CHECKING:
     from modules.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 
 class Job:
@@ -180,12 +183,19 @@ class Job:
                 sampled, model = yield from from_source(self, held, model, context, source)
             latents = self.stages.on_latents(sampled, context)
             latent.check_finite(latents, model)
-            pixels = latent.decode(model, latents)
+            pixels = self._decoded(model, latents)
             yield from self._news(model)
         self.facts.note_files()
         was_cut_short = self.stopped in (Control.SKIP, Control.INTERRUPT)
         prepared = None if source is None else source.prepared
         yield from self.finisher.finish(pixels, context, prepared, was_cut_short=was_cut_short)
+
+    def _decoded(self, model: LoadedModel, latents: Tensor) -> Tensor:
+        """Pixels of the batch; of an interrupted one, if asked so, as previews are drawn."""
+        wanted = self.plan.previews
+        if self.stopped is Control.INTERRUPT and wanted.fast_interrupt:
+            return previews.rough_pixels(latents, model, self.engine.manager.approximations, wanted)
+        return latent.decode(model, latents)
 
     # What passes are made of
 
@@ -238,6 +248,9 @@ class Job:
         if hires and plan.options.hires_fix_use_firstpass_conds and plan.hires.model is None:
             first = texts_of(context.images, hires=False, with_networks=not plan.disable_extra_networks)
             asked = wanted(first.tags, engine.catalog)
+        if plan.options.lora_not_found_warning_console:
+            for notice in sorted(set(asked.notices) - self._noticed):
+                logger.warning("%s", notice)
         reports = self.networks.apply(model, asked)
         yield from self._notices((*asked.notices, *(notice for report in reports for notice in report.notices)))
         self.facts.note_networks(own.hashes, hires=hires)
@@ -374,7 +387,8 @@ class Job:
         if not self.previews.due(step):
             return None
         approximations = self.engine.manager.approximations
-        return previews.draw(guidance.prompt_denoised, guidance.model, approximations, self.plan.previews)
+        shown = guidance.preview(self.plan.previews.content)
+        return previews.draw(shown, guidance.model, approximations, self.plan.previews)
 
     def pixel_upscaler(self, name: str) -> Upscaler | None:
         """An upscaler as the resize modes call it; None for "None", which is Lanczos there."""

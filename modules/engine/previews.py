@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from modules.engine.latents import LATENT_SCALE
 from modules.errors import ModelError
 from modules.generation.plan import PreviewPlan
 from modules.images.data import ImageData
@@ -43,13 +44,29 @@ class Previews:
 
 
 def draw(latents: Tensor, model: LoadedModel, approximations: Approximations, wanted: PreviewPlan) -> ImageData:
-    """A picture of scaled latents (B, C, h, w): a grid of the batch, or the first.
+    """A picture of scaled latents (B, C, h, w): a grid of the batch, or the first."""
+    pixels, method = _colours(latents if wanted.grid else latents[:1], model, approximations, wanted)
+    side = ENLARGED_TO if method in ("Approx NN", "Approx cheap") else None
+    return ImageData(sheet(pixels, file_format=wanted.file_format, side=side))
+
+
+def rough_pixels(latents: Tensor, model: LoadedModel, approximations: Approximations, wanted: PreviewPlan) -> Tensor:
+    """Pixels (B, 3, 8h, 8w) around -1…1 of scaled latents (B, C, h, w), drawn as previews are: quick, and rough."""
+    colours, _ = _colours(latents, model, approximations, wanted)
+    pixels = colours.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    size = tuple(side * LATENT_SCALE for side in latents.shape[-2:])
+    return nn.functional.interpolate(pixels, size=size, mode="bilinear")
+
+
+def _colours(
+    latents: Tensor, model: LoadedModel, approximations: Approximations, wanted: PreviewPlan
+) -> tuple[Tensor, str]:
+    """Colours (B, H, W, 3), uint8, of all latents, and the method they were made by.
 
     A method whose file is not there, or cannot be used, gives way to the next simpler one: nobody should lose a job
     to its preview.
     """
-    latents = latents if wanted.grid else latents[:1]
-    method = wanted.method
+    method: str = wanted.method
     if method == "Full" and model.is_short_of_memory and not wanted.full_in_low_memory:
         method = "Approx NN"
     pixels = None
@@ -58,9 +75,8 @@ def draw(latents: Tensor, model: LoadedModel, approximations: Approximations, wa
     elif method in ("TAESD", "Approx NN"):
         pixels = _by_small_network(latents, model, approximations, method)
     if pixels is None:
-        pixels, method = latents_to_rgb(latents, latent_colours(model.family, model.metadata)), "Approx cheap"
-    side = ENLARGED_TO if method in ("Approx NN", "Approx cheap") else None
-    return ImageData(sheet(pixels, file_format=wanted.file_format, side=side))
+        return latents_to_rgb(latents, latent_colours(model.family, model.metadata)), "Approx cheap"
+    return pixels, method
 
 
 def _by_small_network(

@@ -150,7 +150,10 @@ class SavingPlan(Part):
 
 
 class PreviewPlan(Part):
-    """How live previews are drawn (A1111's section "Live previews"). `every` so many steps; -1: none."""
+    """How live previews are drawn (A1111's section "Live previews"). `every` so many steps; -1: none.
+
+    `content` says whose prediction is shown; with `fast_interrupt` interrupted pictures are drawn as previews are.
+    """
 
     enabled: bool = True
     method: Literal["Full", "Approx NN", "Approx cheap", "TAESD"] = "Approx cheap"
@@ -158,6 +161,8 @@ class PreviewPlan(Part):
     grid: bool = True
     file_format: Literal["png", "jpeg", "webp"] = "jpeg"
     full_in_low_memory: bool = False
+    content: Literal["Combined", "Prompt", "Negative prompt"] = "Prompt"
+    fast_interrupt: bool = False
 
 
 class Plan(Part):

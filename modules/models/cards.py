@@ -48,8 +48,8 @@ class Card:
     """One model file on a page of cards.
 
     `id` stands for the file in requests, so that no path ever comes from a browser. A click inserts `prompt` and
-    `negative`, or chooses the checkpoint titled `title`. `preview_ns` is when the preview was made,
-    None when there is none. `version` is what a LoRA was made for, else "".
+    `negative`, or chooses the checkpoint titled `title`, which a drop-down may show as `short_title`. `preview_ns` is
+    when the preview was made, None when there is none. `version` is what a LoRA was made for, else "".
     """
 
     id: str
@@ -67,6 +67,7 @@ class Card:
     prompt: str = ""
     negative: str = ""
     title: str = ""
+    short_title: str = ""
     version: str = ""
 
 
@@ -113,7 +114,7 @@ class Cards:
             "size": file.size,
         }
         if isinstance(file, CheckpointFile):
-            card |= {"title": file.title, "search": f"{file.name} {file.sha256 or ''}"}
+            card |= {"title": file.title, "short_title": file.short_title, "search": f"{file.name} {file.sha256 or ''}"}
         elif isinstance(file, LoraFile):
             card |= _lora_texts(file, notes, rules, aliases)
             card["version"] = _version(file, notes)

@@ -17,13 +17,14 @@ class Embedding:
     A file that names no tower has its only vectors under "": they fit a model with one tower of that width.
     `name` is what a prompt calls it by: the file's stem, or the name stored in an embedding picture. `sha256_short`
     is the first 12 digits of the file's sha256 (infotext `TI hashes`), "" when unknown. `path` is "" for an embedding
-    bundled in a LoRA.
+    bundled in a LoRA, whose name `bundled_in` then is.
     """
 
     name: str
     vectors: Mapping[str, Tensor]
     sha256_short: str = ""
     path: str = ""
+    bundled_in: str = ""
 
     @property
     def length(self) -> int:

@@ -40,6 +40,7 @@ from modules.sampling import names
 from modules.settings.saving import Infotext, SavingImages, SavingPaths, SavingToDirectory
 from modules.settings.schema import Settings
 from modules.settings.stable_diffusion import GenerationOptions
+from modules.upscaling.catalog import TILE_SETTINGS
 from modules.upscaling.latent import LATENT_MODES
 from modules.upscaling.upscaler import UPSCALERS
 
@@ -56,6 +57,7 @@ OTHER_SAVING_KEYS = (
     "face_restoration_unload",
     "ESRGAN_tile",
     "ESRGAN_tile_overlap",
+    *(key for keys in TILE_SETTINGS.values() for key in keys),
     "ldsr_steps",
     "textual_inversion_add_hashes_to_infotext",
 )
@@ -404,6 +406,8 @@ class _Planner:
             grid=settings.show_progress_grid,
             file_format=settings.live_previews_image_format,
             full_in_low_memory=settings.live_preview_allow_lowvram_full,
+            content=settings.live_preview_content,
+            fast_interrupt=settings.live_preview_fast_interrupt,
         )
 
 

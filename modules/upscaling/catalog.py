@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modules.errors import UnknownName
 from modules.models.catalog import Catalog
@@ -15,8 +15,27 @@ if TYPE_CHECKING:
     from modules.models.manager import ModelManager
 
 
+TILE_SETTINGS = {
+    "SwinIR": ("SWIN_tile", "SWIN_tile_overlap"),
+    "ScuNET": ("SCUNET_tile", "SCUNET_tile_overlap"),
+    "DAT": ("DAT_tile", "DAT_tile_overlap"),
+}
+"""The settings of tile size and overlap of the networks in a folder; those of all others are ESRGAN's."""
+
+Tiles = Mapping[str, Iterable[int]]
+"""Tile size and overlap in pixels by folder."""
+
+
+def tiles_of(options: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The tiles that these settings ask for in folders with settings of their own."""
+    asked = {kind: keys for kind, keys in TILE_SETTINGS.items() if keys[0] in options}
+    return {kind: (int(options[tile]), int(options[overlap])) for kind, (tile, overlap) in asked.items()}
+
+
 class Upscalers:
     """Upscalers by name; `files` are those found on disk, by folder ("ESRGAN", "SwinIR" …).
+
+    Networks run in tiles of `tile` pixels that overlap by `overlap`, those of folders named in `tiles` as it says.
 
     A file is listed under its stem, Real-ESRGAN's own under A1111's names for them. Building this reads nothing but the
     names; a network is loaded when it first runs, on `device`.
@@ -28,12 +47,14 @@ class Upscalers:
         *,
         tile: int = 192,
         overlap: int = 8,
+        tiles: Tiles | None = None,
         device: str = "cpu",
         models: ModelManager | None = None,
         ldsr_steps: int = 100,
     ) -> None:
+        own = {kind: tuple(sizes) for kind, sizes in (tiles or {}).items()}
         found = {
-            path.stem: _from_file(kind, path, tile, overlap, device, models, ldsr_steps)
+            path.stem: _from_file(kind, path, *own.get(kind, (tile, overlap)), device, models, ldsr_steps)
             for kind, paths in (files or {}).items()
             for path in paths
             if path.stem not in UPSCALERS
@@ -48,13 +69,14 @@ class Upscalers:
         *,
         tile: int = 192,
         overlap: int = 8,
+        tiles: Tiles | None = None,
         device: str = "cpu",
         models: ModelManager | None = None,
         ldsr_steps: int = 100,
     ) -> Upscalers:
         """Those of an installation; `models` loads those that are diffusion models, LDSR runs `ldsr_steps`."""
         files = {kind: [file.path for file in found] for kind, found in catalog.upscalers.items()}
-        return cls(files, tile=tile, overlap=overlap, device=device, models=models, ldsr_steps=ldsr_steps)
+        return cls(files, tile=tile, overlap=overlap, tiles=tiles, device=device, models=models, ldsr_steps=ldsr_steps)
 
     def names(self) -> tuple[str, ...]:
         """None, Lanczos, Nearest, then the rest by lower-case name."""

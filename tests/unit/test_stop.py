@@ -26,6 +26,14 @@ def test_a_signal_ends_what_is_being_built(stop):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.parametrize("name, dumps", [("SIGINT", True), ("SIGINT", False), ("SIGTERM", True)])
+def test_ctrl_c_prints_what_every_thread_does_if_asked(stop, capfd, name, dumps):
+    stop.dumps_stacks = lambda: dumps
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), getattr(signal, name))
+    assert ("test_ctrl_c_prints" in capfd.readouterr().err) is (dumps and name == "SIGINT")
+
+
 def test_what_is_held_back_is_done_whole_before_a_signal_ends_the_start(stop):
     done = []
     with pytest.raises(KeyboardInterrupt), stop.held_back():

@@ -114,7 +114,7 @@ def _apply(
     lacking = [name for name in file.modules if name not in names]
     for_t5 = sum(name.startswith(T5) for name in lacking) if model.family == "sd3" else 0
     notices = (_told(adapter.name, count, len(file.modules), lacking, for_t5),) if lacking else ()
-    embeddings = tuple(_bundled(name, vectors) for name, vectors in file.embeddings.items())
+    embeddings = tuple(_bundled(name, vectors, adapter.name) for name, vectors in file.embeddings.items())
     return AdapterReport(adapter.name, count, len(file.modules), for_t5, notices, embeddings)
 
 
@@ -259,7 +259,7 @@ def _add_product(
     parameter.data = changed
 
 
-def _bundled(name: str, vectors: Mapping[str, Tensor]) -> Embedding:
-    if set(vectors) <= {"clip_l", "clip_g"}:
-        return Embedding(name, vectors)
-    return Embedding(name, {"": next(iter(vectors.values()))})
+def _bundled(name: str, vectors: Mapping[str, Tensor], lora: str) -> Embedding:
+    if not set(vectors) <= {"clip_l", "clip_g"}:
+        vectors = {"": next(iter(vectors.values()))}
+    return Embedding(name, vectors, bundled_in=lora)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageChops
+from safetensors.torch import save_file
 
 from modules.engine.engine import Engine
 from modules.engine.stages import FinishedImage, Stage, StageContext
@@ -28,7 +31,9 @@ from modules.generation.plan import ModelRef, Plan
 from modules.images.data import ImageData
 from modules.jobs.control import ControlBox
 from modules.jobs.worker import Control
+from modules.models.catalog import Catalog
 from modules.models.manager import ModelManager
+from modules.models.places import ModelFolders
 from modules.sampling.sampler import Denoiser
 from tests.unit.engine.conftest import IN_FLOAT32, pictures
 
@@ -230,6 +235,46 @@ def test_stages_take_part_at_their_points(planned: Planned, engine: Engine, run:
 def test_a_lora_that_is_not_there_is_said_once(planned: Planned, run: Run) -> None:
     events = run(planned(prompt="a cat <lora:nowhere:1>", batch={"count": 2}))
     assert [event.message for event in events if isinstance(event, Notice)] == ["Lora not found: nowhere"]
+
+
+@pytest.mark.parametrize("wants, lines", [(False, []), (True, ["Lora not found: nowhere"])])
+def test_a_lora_that_is_not_there_is_told_the_console_once_if_asked(
+    planned: Planned, run: Run, caplog: pytest.LogCaptureFixture, wants: bool, lines: list[str]
+) -> None:
+    settings = {"lora_not_found_warning_console": wants}
+    run(planned(prompt="a cat <lora:nowhere:1>", batch={"count": 2}, settings=settings))
+    assert [record.message for record in caplog.records if "Lora" in record.message] == lines
+
+
+@pytest.mark.parametrize("settings, said", [({}, True), ({"lora_bundled_ti_to_infotext": False}, False)])
+def test_an_embedding_from_a_lora_is_named_with_the_lora_unless_the_setting_says_otherwise(
+    planned: Planned, checkpoints: Path, tmp_path: Path, settings: dict, said: bool
+) -> None:
+    (tmp_path / "lora").mkdir()
+    save_file({"bundle_emb.spark.string_to_param.*": torch.randn(2, 32)}, tmp_path / "lora" / "glow.safetensors")
+    catalog = Catalog(ModelFolders(checkpoints=(checkpoints,), loras=(tmp_path / "lora",)))
+    engine = Engine(ModelManager(IN_FLOAT32), catalog=catalog)
+    events = list(engine.generate(planned(prompt="a spark <lora:glow:1>", settings=settings), ControlBox()))
+    assert ('TI hashes: "spark: glow"' in events[-1].infotexts[0]) is said
+    engine.manager.unload()
+
+
+def test_an_interrupted_picture_is_drawn_as_previews_are_if_asked(planned: Planned, run: Run) -> None:
+    made = {}
+    for rough in (False, True):
+        settings = {"live_preview_fast_interrupt": rough, "show_progress_type": "Approx cheap"}
+        plan = planned(sampling={"steps": 20}, settings=settings)
+        made[rough] = pictures(run(plan, SaysAfterSteps(Control.INTERRUPT, after=4)))[0]
+    assert made[True].size == made[False].size == (64, 64)
+    assert largest_difference(made[True], made[False]) > 16
+    levels = np.asarray(made[True]).astype(int)
+    steepest = max(np.abs(np.diff(levels, axis=axis)).max() for axis in (0, 1))
+    assert steepest <= 255 / 8 + 1  # between two latents, 8 pixels apart, colours change evenly
+
+
+def test_a_finished_picture_is_never_drawn_roughly(planned: Planned, run: Run) -> None:
+    plain = pictures(run(planned()))[0]
+    assert pictures(run(planned(settings={"live_preview_fast_interrupt": True})))[0].tobytes() == plain.tobytes()
 
 
 def test_a_refiner_takes_over_at_its_share_and_is_told_only_then(planned: Planned, run: Run) -> None:

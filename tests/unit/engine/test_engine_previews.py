@@ -84,6 +84,19 @@ def test_the_format_and_the_grid_are_as_asked(planned: Callable, run: Callable) 
     assert alone[0].open().convert("RGB").crop(fourth_place).getextrema() != black
 
 
+@pytest.mark.parametrize("sampler", ["Euler a", "DDIM"])  # predictions of x0, and of the noise
+def test_previews_show_what_the_settings_name(planned: Callable, run: Callable, sampler: str) -> None:
+    found = {}
+    for content in ("Combined", "Prompt", "Negative prompt"):
+        settings = {"live_preview_content": content, "show_progress_type": "Full", "show_progress_every_n_steps": 1}
+        fields = {"negative_prompt": "a dog", "sampling": {"sampler": sampler, "cfg_scale": 12}}
+        events = run(planned(settings=settings, **fields))
+        found[content] = shown(events)[-1].convert("RGB")
+    assert len({picture.tobytes() for picture in found.values()}) == 3
+    difference = ImageChops.difference(found["Combined"].resize((64, 64)), pictures(events)[0])
+    assert max(high for _, high in difference.getextrema()) <= 1  # the last step ends with what guidance expects
+
+
 def test_previews_keep_to_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(previews, "PER_SECOND", 1e-3)
     made = previews.Previews(PreviewPlan())

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from modules.errors import ModelFileBroken, ModelUnsupported, NotEnoughMemory, UnknownName
 from modules.networks.upscalers import network_for
+from modules.settings.schema import Settings
 from modules.upscaling import neural
-from modules.upscaling.catalog import Upscalers
+from modules.upscaling.catalog import Upscalers, tiles_of
 from modules.upscaling.latent import LATENT_MODES
 from modules.upscaling.upscaler import Upscaler
 from tests.support.upscalers import compact, real_esrgan
@@ -108,6 +109,16 @@ def test_a_network_is_shown_blue_first_as_in_a1111(esrgan: Path) -> None:
     flipped = torch.from_numpy(levels(image)[:, :, ::-1].copy()).permute(2, 0, 1)[None].float() / 255
     expected = network_for(real_esrgan())(flipped)[0].clamp(0, 1).permute(1, 2, 0).numpy()[:, :, ::-1] * 255
     assert np.abs(levels(enlarged) - expected.round()).max() <= 1
+
+
+def test_networks_of_a_folder_with_settings_of_its_own_run_in_its_tiles(esrgan: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(neural, "run", lambda network, image, **tiles: seen.append(tiles) or image)
+    settings = Settings(SWIN_tile=96, SWIN_tile_overlap=4, SCUNET_tile=0, DAT_tile=64, ESRGAN_tile=128)
+    for kind in ("SwinIR", "ScuNET", "DAT", "ESRGAN"):
+        upscalers = Upscalers({kind: [esrgan]}, tile=settings.ESRGAN_tile, tiles=tiles_of(settings.model_dump()))
+        upscalers.find("4x-small").upscale(photo(), 1)
+    assert [(one["tile"], one["overlap"]) for one in seen] == [(96, 4), (0, 8), (64, 8), (128, 8)]
 
 
 def test_a_network_short_of_memory_goes_on_in_smaller_tiles(esrgan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
