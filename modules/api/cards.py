@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from modules.app import App
 
 _OPTIONS = (
-    "extra_networks_show_hidden_directories", "extra_networks_dir_button_function", "extra_networks_hidden_models",
+    "extra_networks_show_hidden_directories", "extra_networks_hidden_models", "extra_networks_tree_view_default_width",
     "extra_networks_card_width", "extra_networks_card_height", "extra_networks_card_text_scale",
     "extra_networks_card_show_desc", "extra_networks_card_order_field", "extra_networks_card_order",
     "extra_networks_tree_view_style", "extra_networks_tree_view_default_enabled", "extra_networks_add_text_separator",

@@ -56,6 +56,12 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
     return tuple(extra.get("choices", ())) if isinstance(extra, dict) else ()  # type: ignore[arg-type]
 
 
+def why_without_effect(field: FieldInfo) -> str:
+    """Why nothing reads a setting, in words; "" for one that has an effect."""
+    extra = field.json_schema_extra
+    return str(extra.get("no_effect", "")) if isinstance(extra, dict) else ""
+
+
 def section_of(key: str, sections: tuple[type[Section], ...]) -> type[Section] | None:
     """The page of the Settings tab that a setting is on."""
     return next((section for section in sections if key in section.model_fields), None)

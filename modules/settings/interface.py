@@ -2,6 +2,8 @@
 
 from modules.settings.option import Section, option
 
+_LOOK = "the page has one look of its own, dark and light"
+
 
 class UserInterface(Section, title="User interface", page="ui"):
     localization: str = option("None", "Language", reload=True)
@@ -10,13 +12,22 @@ class UserInterface(Section, title="User interface", page="ui"):
     )
     ui_tab_order: tuple[str, ...] = option((), "Order of the tabs", reload=True)
     hidden_tabs: tuple[str, ...] = option((), "Hidden tabs", reload=True)
-    ui_reorder_list: tuple[str, ...] = option((), "Order of the parts of txt2img and img2img", reload=True)
-    gradio_theme: str = option("Default", "Theme", reload=True)
-    gradio_themes_cache: bool = option(True, "Keep downloaded themes")
+    ui_reorder_list: tuple[str, ...] = option(
+        (),
+        "Order of the parts of txt2img and img2img: sampler, accordions, dimensions, batch, cfg, denoising, seed, "
+        "override_settings, scripts",
+        reload=True,
+    )
+    gradio_theme: str = option("Default", "Theme", reload=True, no_effect=_LOOK)
+    gradio_themes_cache: bool = option(True, "Keep downloaded themes", no_effect=_LOOK)
     show_progress_in_title: bool = option(True, "Show progress in the page title")
     send_seed: bool = option(True, "Sending a picture to a tab also sends its seed")
     send_size: bool = option(True, "Sending a picture to a tab also sends its size")
-    enable_reloading_ui_scripts: bool = option(False, "Load scripts anew when the page is reloaded")
+    enable_reloading_ui_scripts: bool = option(
+        False,
+        "Load scripts anew when the page is reloaded",
+        no_effect="extensions are loaded when the program starts",
+    )
 
 
 class LivePreviews(Section, title="Live previews", page="ui"):
@@ -25,14 +36,17 @@ class LivePreviews(Section, title="Live previews", page="ui"):
     live_previews_image_format: str = option("png", "File format of previews", choices=("jpeg", "png", "webp"))
     show_progress_grid: bool = option(True, "Preview the whole batch as a grid")
     show_progress_every_n_steps: int = option(
-        10, "Preview every so many steps (-1: at the end of a batch)", minimum=-1, maximum=32
+        10,
+        "Full and TAESD previews: every so many steps; the others come faster (-1: no previews)",
+        minimum=-1,
+        maximum=32,
     )
     show_progress_type: str = option(
         "Approx NN", "How previews are made", choices=("Full", "Approx NN", "Approx cheap", "TAESD")
     )
     live_preview_allow_lowvram_full: bool = option(False, "Allow full previews with --lowvram and --medvram")
     live_preview_content: str = option("Prompt", "Previews show", choices=("Combined", "Prompt", "Negative prompt"))
-    live_preview_refresh_period: int = option(1000, "Time between previews, in ms")
+    live_preview_refresh_period: int = option(200, "Time between previews, in ms", minimum=0)
     live_preview_fast_interrupt: bool = option(False, "Decode interrupted pictures as previews: quicker, rougher")
     js_live_preview_in_modal_lightbox: bool = option(False, "Show previews in the full page viewer")
     prevent_screen_sleep_during_generation: bool = option(True, "Keep the screen awake while pictures are made")
@@ -56,6 +70,7 @@ class Gallery(Section, title="Gallery", page="ui_gallery"):
         "Subdirectory",
         "The folder button opens",
         choices=("Output Root", "Subdirectory", "Subdirectory (even temp dir)"),
+        no_effect="pictures are downloaded; no button opens a folder of the server",
     )
 
 
@@ -89,7 +104,9 @@ class InterfaceAlternatives(Section, title="UI alternatives", page="ui_alternati
 
 class ExtraNetworks(Section, title="Extra Networks", page="extra_networks"):
     extra_networks_show_hidden_directories: bool = option(True, "Show hidden folders")
-    extra_networks_dir_button_function: bool = option(False, "Folder buttons search from the top folder")
+    extra_networks_dir_button_function: bool = option(
+        False, "Folder buttons search from the top folder", no_effect="folder buttons always begin at the top folder"
+    )
     extra_networks_hidden_models: str = option(
         "When searched", "Show cards from hidden folders", choices=("Always", "When searched", "Never")
     )
@@ -100,7 +117,11 @@ class ExtraNetworks(Section, title="Extra Networks", page="extra_networks"):
     extra_networks_card_height: int = option(0, "Card height (0: automatic)")
     extra_networks_card_text_scale: float = option(1.0, "Text size on cards", minimum=0.0, maximum=2.0, step=0.01)
     extra_networks_card_show_desc: bool = option(True, "Show descriptions on cards")
-    extra_networks_card_description_is_html: bool = option(False, "Descriptions are HTML")
+    extra_networks_card_description_is_html: bool = option(
+        False,
+        "Descriptions are HTML",
+        no_effect="descriptions are shown as text: HTML in a downloaded file could act in your name",
+    )
     extra_networks_card_order_field: str = option(
         "Path", "Order cards by", choices=("Path", "Name", "Date Created", "Date Modified"), reload=True
     )
@@ -112,7 +133,9 @@ class ExtraNetworks(Section, title="Extra Networks", page="extra_networks"):
     extra_networks_tree_view_default_width: int = option(180, "Width of the folder tree, in px", reload=True)
     extra_networks_add_text_separator: str = option(" ", "Text put before an added network")
     ui_extra_networks_tab_reorder: str = option("", "Order of the tabs of networks", reload=True)
-    textual_inversion_print_at_load: bool = option(False, "List embeddings in the console")
+    textual_inversion_print_at_load: bool = option(
+        False, "List embeddings in the console", no_effect="the cards of Textual Inversion list them"
+    )
     textual_inversion_add_hashes_to_infotext: bool = option(True, "Write hashes of embeddings into the parameters")
     sd_hypernetwork: str = option("None", "Hypernetwork added to every prompt")
 

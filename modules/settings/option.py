@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+"""A colour as "#rrggbb"."""
 
 Number = int | float
 """A number that stays as it was written: infotext shows 7 and 7.0 apart, as A1111 does."""
@@ -39,15 +42,17 @@ def option(
     choices: tuple[str, ...] = (),
     infotext: str | None = None,
     reload: bool = False,
+    no_effect: str = "",
 ) -> Any:  # pydantic's own convention for a field specifier
     """A setting with its label and what the Settings tab needs to draw it.
 
     `infotext` is the key under which a picture's metadata carries the setting; `reload` says that the page must be
     built anew before the setting shows. `minimum` and `maximum` bound the control and are enforced on every write;
     where a `limit` above the maximum is given, that is enforced and the maximum is the control's alone (A1111's API
-    takes values that its sliders do not reach).
+    takes values that its sliders do not reach). `no_effect` says why nothing here reads the setting, which is there so
+    that A1111's config.json and clients find it.
     """
-    shown = {"step": step, "choices": choices, "infotext": infotext, "reload": reload}
+    shown = {"step": step, "choices": choices, "infotext": infotext, "reload": reload, "no_effect": no_effect}
     if limit is not None:
         shown["maximum"] = maximum
     return Field(

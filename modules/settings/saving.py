@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from modules.settings.option import Section, option
 
+_TEMPORARY = "temporary files lie in the data folder, or where GRADIO_TEMP_DIR says"
+
 PICTURE_FORMATS = ("png", "jpg", "webp", "avif")
 """What finished pictures and grids can be written as; further names of the same formats are understood too."""
 
@@ -57,12 +59,14 @@ class SavingImages(Section, title="Saving images/grids", page="saving-images"):
     target_side_length: int = option(4000, "Side in pixels that counts as too large")
     img_max_size_mp: int = option(200, "Largest X/Y/Z plot, in megapixels")
     use_original_name_batch: bool = option(True, "Keep the source's file name in Extras batches")
-    use_upscaler_name_as_suffix: bool = option(False, "Put the upscaler into file names (has no effect)")
+    use_upscaler_name_as_suffix: bool = option(
+        False, "Put the upscaler into file names", no_effect="A1111 does not use it either"
+    )
     save_selected_only: bool = option(True, "The Save button saves the selected picture only")
     save_write_log_csv: bool = option(True, "The Save button adds a line to log.csv")
     save_init_img: bool = option(False, "Save the source pictures of img2img")
-    temp_dir: str = option("", "Folder for temporary pictures (empty: chosen by Gradio)")
-    clean_temp_dir_at_start: bool = option(False, "Empty that folder at start")
+    temp_dir: str = option("", "Folder for temporary pictures (empty: chosen by Gradio)", no_effect=_TEMPORARY)
+    clean_temp_dir_at_start: bool = option(False, "Empty that folder at start", no_effect=_TEMPORARY)
     save_incomplete_images: bool = option(False, "Save pictures of interrupted jobs")
     notification_audio: bool = option(True, "Play a sound when pictures are done", reload=True)
     notification_volume: int = option(100, "Volume of that sound", minimum=0, maximum=100)

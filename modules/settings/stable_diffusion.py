@@ -1,6 +1,6 @@
 """Settings that can change a picture; a plan carries all of them as `GenerationOptions`."""
 
-from modules.settings.option import Number, Section, option
+from modules.settings.option import Colour, Number, Section, option
 
 
 class StableDiffusion(Section, title="Stable Diffusion", page="sd"):
@@ -10,12 +10,18 @@ class StableDiffusion(Section, title="Stable Diffusion", page="sd"):
     )
     sd_checkpoints_keep_in_cpu: bool = option(True, "Keep only one of them on the device, the others in RAM")
     sd_checkpoint_cache: int = option(0, "Checkpoints to cache in RAM, beyond these", minimum=0, maximum=10)
-    sd_unet: str = option("Automatic", "Replacement UNet")
+    sd_unet: str = option(
+        "Automatic",
+        "Replacement UNet",
+        no_effect="such replacements came with extensions of A1111 that build on its own network code",
+    )
     enable_quantization: bool = option(False, "Round the sampler's noise levels to the model's 1000 steps", reload=True)
     emphasis: str = option(
         "Original", "Emphasis mode", choices=("None", "Ignore", "Original", "No norm"), infotext="Emphasis"
     )
-    enable_batch_seeds: bool = option(True, "Different seeds within a batch (has no effect)")
+    enable_batch_seeds: bool = option(
+        True, "Different seeds within a batch", no_effect="every picture of a batch gets the noise of its own seed"
+    )
     comma_padding_backtrack: int = option(
         20, "Prompt words moved to the next chunk at a comma, at most", minimum=0, maximum=74
     )
@@ -84,10 +90,11 @@ class Img2Img(Section, title="img2img", page="img2img"):
     img2img_fix_steps: bool = option(False, "With img2img, do exactly the number of steps the slider says")
     img2img_background_color: str = option("#ffffff", "Colour behind transparent sources")
     img2img_editor_height: int = option(720, "Height of the image editor", minimum=80, maximum=1600, reload=True)
-    img2img_sketch_default_brush_color: str = option("#ffffff", "Sketch initial brush color", reload=True)
-    img2img_inpaint_mask_brush_color: str = option("#ffffff", "Inpaint mask brush color", reload=True)
-    img2img_inpaint_sketch_default_brush_color: str = option(
-        "#ffffff", "Inpaint sketch initial brush color", reload=True
+    # A1111's are white, which is not seen on its white sheet nor on many pictures
+    img2img_sketch_default_brush_color: Colour = option("#000000", "Sketch initial brush color", reload=True)
+    img2img_inpaint_mask_brush_color: Colour = option("#ff4040", "Inpaint mask brush color", reload=True)
+    img2img_inpaint_sketch_default_brush_color: Colour = option(
+        "#000000", "Inpaint sketch initial brush color", reload=True
     )
     return_mask: bool = option(False, "Show the mask of inpainting in the gallery")
     return_mask_composite: bool = option(False, "Show the repainted part on its own in the gallery")
@@ -128,7 +135,12 @@ class Optimizations(Section, title="Optimizations", page="optimizations"):
     persistent_cond_cache: bool = option(True, "Keep encoded prompts between jobs")
     batch_cond_uncond: bool = option(True, "Compute prompt and negative prompt in one call")
     fp8_storage: str = option("Disable", "FP8 weight", choices=("Disable", "Enable for SDXL", "Enable"))
-    cache_fp16_weight: bool = option(False, "Cache FP16 weight for LoRA")
+    cache_fp16_weight: bool = option(
+        False,
+        "Cache FP16 weight for LoRA",
+        infotext="Cache FP16 weight for LoRA",
+        no_effect="LoRA are added to the 8-bit weights in float32; no second copy is kept",
+    )
 
 
 class Compatibility(Section, title="Compatibility", page="compatibility"):
@@ -158,7 +170,10 @@ class SamplerParameters(Section, title="Sampler parameters", page="sampler-param
         1.0, "Eta for k-diffusion samplers", minimum=0.0, maximum=1.0, limit=10.0, step=0.01, infotext="Eta"
     )
     ddim_discretize: str = option(
-        "uniform", "Timestep spacing of img2img DDIM (has no effect)", choices=("uniform", "quad")
+        "uniform",
+        "Timestep spacing of img2img DDIM",
+        choices=("uniform", "quad"),
+        no_effect="A1111 does not use it either",
     )
     s_churn: Number = option(0.0, "Sigma churn", minimum=0.0, maximum=100.0, step=0.01, infotext="Sigma churn")
     s_tmin: Number = option(
@@ -225,10 +240,18 @@ class Lora(Section, title="Lora", page="lora"):
     lora_hide_unknown_for_versions: tuple[str, ...] = option(
         (), "Hide LoRA cards of unknown kind for these models", choices=("SD1", "SD2", "SDXL")
     )
-    lora_in_memory_limit: int = option(0, "LoRA files kept in RAM")
+    lora_in_memory_limit: int = option(
+        0, "LoRA files kept in RAM", no_effect="LoRA files are read when they are needed; the system keeps them at hand"
+    )
     lora_not_found_warning_console: bool = option(False, "Say in the console when a LoRA is not found")
-    lora_not_found_gradio_warning: bool = option(False, "Say on the page when a LoRA is not found")
-    lora_functional: bool = option(False, "Add LoRA at every call instead of into the weights")
+    lora_not_found_gradio_warning: bool = option(
+        False, "Say on the page when a LoRA is not found", no_effect="the page always says which LoRA is not found"
+    )
+    lora_functional: bool = option(
+        False,
+        "Add LoRA at every call instead of into the weights",
+        no_effect="LoRA are added into the weights in float32 and taken out without a trace",
+    )
 
 
 class Hypertile(Section, title="Hypertile", page="hypertile"):

@@ -105,7 +105,7 @@ def draw(control: Control, elem_id: str, services: Services, changes: dict[str, 
         return gr.Checkbox(**common)
     if control.kind == "picture":
         return picture_input(elem_id, **changes)
-    choices = services.choices(control.choices) if isinstance(control.choices, str) else list(control.choices)
+    choices = services.offered(control.choices) if isinstance(control.choices, str) else list(control.choices)
     if control.kind == "radio":
         return gr.Radio(choices, **common)
     is_multiple = control.kind == "multiselect"

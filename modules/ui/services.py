@@ -232,6 +232,14 @@ class Services:
         """The entries of a drop-down by the name that `controls.py` gives its list."""
         return list(getattr(self, f"_{name}")())
 
+    def offered(self, name: str) -> list[str | tuple[str, str]]:
+        """The same as a drop-down takes them: checkpoints as (what is shown, title) where the settings say so."""
+        choices = self.choices(name)
+        if not self.settings.sd_checkpoint_dropdown_use_short:
+            return list(choices)
+        catalog, titles = self._app.catalog, set(self._checkpoints())
+        return [(catalog.find_checkpoint_file(one).short_title, one) if one in titles else one for one in choices]
+
     def default_checkpoint(self) -> str | None:
         """The title chosen in the settings, else the first there is."""
         titles = self._checkpoints()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from modules.settings.check import why_without_effect
+
+_COLOUR = re.compile("#[0-9a-f]{6}")
+
 
 def describe(key: str, field: FieldInfo, value: Any, locked: str | None, choices: Iterable[str]) -> dict[str, Any]:
-    """Label, kind ("bool", "int", "float", "str", "list"), bounds, choices, value and default of a setting."""
+    """Label, kind ("bool", "int", "float", "str", "list"), bounds, choices, value and default of a setting.
+
+    `no_effect` says why it has none, `locked` why it cannot be changed.
+    """
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     bounds = {name: getattr(one, name) for one in field.metadata for name in ("ge", "le") if hasattr(one, name)}
     return {
@@ -23,9 +31,11 @@ def describe(key: str, field: FieldInfo, value: Any, locked: str | None, choices
         "maximum": extra.get("maximum", bounds.get("le")),
         "step": extra.get("step"),
         "choices": list(choices) or list(extra.get("choices") or ()),
+        "is_colour": bool(_COLOUR.fullmatch(str(field.get_default()))),
         "infotext": extra.get("infotext"),
         "reload": bool(extra.get("reload")),
         "locked": locked,
+        "no_effect": why_without_effect(field),
     }
 
 

@@ -15,7 +15,6 @@ from PIL import Image, PngImagePlugin
 from modules.generation.part import Size
 from modules.planning.hires import target
 from modules.prompts.styles import Style, StyleBook
-from modules.settings.schema import Settings
 from modules.settings.store import SettingsStore
 from tests.browser.bare_app import BareApp
 from tests.browser.waits import wait_until_kept
@@ -87,7 +86,7 @@ def test_settings_named_for_the_top_travel_with_the_browsers_own_requests(browse
     for one in (page, other):
         asked = len(chinese_app.requests)
         one.click("#txt2img_generate")
-        one.wait_for_function("() => window.webui.panels.get('txt2img').answers > 1")
+        one.wait_for_function("() => window.webui.panels.get('txt2img').ids.length === 1")
         assert len(chinese_app.requests) == asked + 1
     assert [request.overrides for request in chinese_app.requests[-2:]] == [{"CLIP_stop_at_last_layers": 2}, {}]
     page.uncheck("#setting_send_seed input")  # changes no picture: it is everybody's, and kept
@@ -306,23 +305,52 @@ def test_what_suits_a_distilled_checkpoint_is_offered_and_taken_by_one_click(bro
 
 
 @pytest.fixture
-def arranged_url(tmp_path: Path) -> Iterator[str]:
-    app = BareApp(tmp_path / "data")
-    chosen = Settings(
-        samplers_in_dropdown=False,
-        dimensions_and_batch_together=False,
-        img2img_settings_accordion=True,
-        gallery_height="333px",
-        img2img_editor_height=500,
-        show_progressbar=False,
-    )
-    app.settings = SimpleNamespace(current=chosen)
+def arranged_app(tmp_path: Path) -> BareApp:
+    chosen = {
+        "samplers_in_dropdown": False, "dimensions_and_batch_together": False, "img2img_settings_accordion": True,
+        "gallery_height": "333px", "img2img_editor_height": 500, "show_progressbar": False, "compact_prompt_box": True,
+        "ui_reorder_list": ["seed", "sampler"], "extra_options_txt2img": ["CLIP_stop_at_last_layers", "send_seed"],
+        "extra_options_cols": 2, "ui_extra_networks_tab_reorder": "Lora, checkpoints",
+        "img2img_sketch_default_brush_color": "#123456", "set_scale_by_when_changing_upscaler": True,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(chosen))
+    app = BareApp(tmp_path / "data", settings=SettingsStore(tmp_path / "config.json", environment={}))
     app.flags.hide_ui_dir_config = True
-    yield from serve(app)
+    app.upscalers = SimpleNamespace(names=lambda: ("None", "Lanczos", "Nearest", "3x-Sharp"))
+    return app
 
 
-def test_the_page_is_arranged_as_the_settings_say(browser, arranged_url):
+@pytest.fixture
+def arranged_url(arranged_app: BareApp) -> Iterator[str]:
+    yield from serve(arranged_app)
+
+
+def test_the_page_is_arranged_as_the_settings_say(browser, arranged_app, arranged_url):
     page = open_page(browser, arranged_url)
+    prompt, seed, sampler, panel = (
+        page.locator(f"#txt2img_{name}").bounding_box() for name in ("prompt", "seed_row", "sampling", "results")
+    )
+    assert prompt["x"] + prompt["width"] <= panel["x"] and panel["y"] < prompt["y"] + prompt["height"], "compact"
+    assert prompt["y"] < seed["y"] < sampler["y"]
+    pages = page.locator("#txt2img_extra_networks [role=tab]").all_inner_texts()
+    assert pages == ["Generation", "Lora", "Checkpoints", "Textual Inversion", "Hypernetworks"]
+    skip, sends = (page.locator(f"#txt2img_setting_{key}") for key in ("CLIP_stop_at_last_layers", "send_seed"))
+    assert skip.bounding_box()["x"] < sends.bounding_box()["x"], "two columns"
+    skip.locator("input[type=number]").fill("2")
+    page.keyboard.press("Tab")
+    page.click("#txt2img_generate")
+    page.wait_for_function("() => window.webui.panels.get('txt2img').ids.length === 1")
+    assert arranged_app.requests[-1].overrides == {"CLIP_stop_at_last_layers": 2}
+    wait_until_kept(page)
+    page.reload()
+    page.wait_for_function(
+        "() => document.querySelector('#txt2img_setting_CLIP_stop_at_last_layers input[type=number]')?.value === '2'"
+    )
+    page.get_by_role("tab", name="Extras").click()
+    page.wait_for_selector("#extras_upscaler_1 option[value='3x-Sharp']", state="attached")
+    page.select_option("#extras_upscaler_1", "3x-Sharp")
+    assert page.get_by_label("Resize", exact=True).last.input_value() == "3"
+    page.get_by_role("tab", name="txt2img", exact=True).click()
     page.get_by_role("radio", name="Euler a", exact=True).check()
     page.wait_for_function("() => document.querySelector('#txt2img_sampling input:checked')?.value === 'Euler a'")
     places = [page.locator(f"#txt2img_{name}").bounding_box() for name in ("height", "batch_count", "batch_size")]
@@ -336,10 +364,96 @@ def test_the_page_is_arranged_as_the_settings_say(browser, arranged_url):
     assert folder.is_disabled()
     page.get_by_role("tab", name="img2img", exact=True).click()
     page.wait_for_function("() => window.webui.pictures.get('img2img_image')")
+    assert page.evaluate("window.webui.pictures.get('img2img_image').colour") == "#123456"
     steps = page.locator("#img2img_steps")
     assert not steps.is_visible()
     page.get_by_role("button", name="Generation settings").click()
     steps.wait_for()
+    page.context.close()
+
+
+RUNNING = {"id": "made-up", "state": "running", "images": [], "notices": [], "progress": 0.5}
+
+
+def test_previews_come_as_often_as_the_settings_say_and_also_in_the_viewer(browser, url):
+    page = open_page(browser, url)
+    page.evaluate("(id) => window.webui.panels.get('txt2img').ids.push(id)", RUNNING["id"])
+
+    def preview(number: int, period_ms: int) -> int:
+        page.evaluate("(period) => { window.webui.config.live_preview_refresh_period = period; }", period_ms)
+        page.evaluate("(job) => window.webui.feed.put(job)", {**RUNNING, "preview": number})
+        return page.evaluate("window.webui.panels.get('txt2img').shownPreview.number")
+
+    assert [preview(1, 600_000), preview(2, 600_000), preview(3, 0), preview(4, 0)] == [1, 1, 3, 4]
+    page.evaluate("window.webui.config.js_live_preview_in_modal_lightbox = true")
+    page.evaluate("window.webui.panels.get('txt2img').enlarge()")
+    shown = "document.querySelector('.webui-lightbox > img').src"
+    assert page.evaluate(shown).endswith("preview?n=4")
+    preview(5, 0)
+    assert page.evaluate(shown).endswith("preview?n=5")
+    page.context.close()
+
+
+def test_a_gamepads_stick_switches_pictures_in_the_viewer_if_wanted(browser, url):
+    page = open_page(browser, url)
+    made = [{"id": str(k), "url": f"data:,{k}", "shown": True, "seed": k} for k in range(4)]
+    page.evaluate("(id) => window.webui.panels.get('txt2img').ids.push(id)", "made-up")
+    page.evaluate("(job) => window.webui.feed.put(job)", {**RUNNING, "state": "done", "images": made})
+    page.evaluate("navigator.getGamepads = () => [{ axes: [window.tilt ?? 0] }]")
+    selected = "window.webui.panels.get('txt2img').selected.id"
+    for every, tilts, expected in ((0, [1], "0"), (60_000, [1, 0, -1, 0, 1], "1"), (5, [1], "3")):
+        page.evaluate(
+            "(every) => { const { config, panels } = window.webui; window.tilt = 0;"
+            " config.js_modal_lightbox_gamepad = every > 0; config.js_modal_lightbox_gamepad_repeat = every;"
+            " panels.get('txt2img').enlarge(); }",
+            every,
+        )
+        for tilt in tilts:
+            page.evaluate("(tilt) => { window.tilt = tilt; }", tilt)
+            page.wait_for_timeout(100)  # six looks at the gamepad
+        if every != 5:
+            assert page.evaluate(selected) == expected, (every, tilts)
+        else:
+            page.wait_for_function(f"() => {selected} === '{expected}'", polling=4)  # held: on and on, past the end
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".webui-lightbox", state="detached")
+    page.context.close()
+
+
+def test_settings_without_effect_say_so_and_unsaved_changes_are_told_and_guarded(browser, url):
+    page = open_page(browser, url)
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.get_by_role("tab", name="Settings").click()
+    find = page.locator(".webui-settings-page input[type=search]")
+    find.fill("not part of tensorboard")
+    rows = page.locator(".webui-settings-page .setting:visible")
+    rows.first.wait_for()
+    assert rows.count() == 3
+    note = page.locator(".webui-settings-page section:visible > .idle")  # once for the whole page of settings
+    assert note.inner_text().split("\n") == ["No effect", "training is not part of this program"]
+    assert all(box.is_disabled() for box in rows.locator("input").all())
+    find.fill("deepbooru_escape")
+    assert rows.locator(".idle").inner_text().split("\n") == ["No effect", "DeepBooru is not part of this program"]
+    page.check("#settings_only_in_use")
+    assert rows.count() == 0
+    find.fill("jpeg_quality")
+    rows.locator("input").fill("91")
+    assert page.inner_text(".webui-settings-page .waiting") == "1 change not applied"
+    page.get_by_role("tab", name="txt2img", exact=True).click()
+    assert page.locator("#tab_settings-button[data-unsaved]").count() == 1
+    page.reload()
+    page.wait_for_function("() => window.webui?.panels.get('txt2img')")
+    assert asked == ["beforeunload"]
+    page.get_by_role("tab", name="Settings").click()
+    find.fill("jpeg_quality")
+    rows.locator("input").fill("91")
+    page.click("#settings_submit")
+    page.wait_for_function("() => document.querySelector('.webui-settings-page .applied').textContent.includes('jpeg')")
+    assert page.locator(".webui-settings-page .waiting").inner_text() == ""
+    page.reload()
+    page.wait_for_function("() => window.webui?.panels.get('txt2img')")
+    assert asked == ["beforeunload"], "nothing is lost any more"
     page.context.close()
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 SCRIPT_SETTINGS = (
     "interrupt_after_current", "show_progress_in_title", "js_modal_lightbox_initially_zoomed", "disable_token_counters",
+    "js_modal_lightbox_gamepad", "js_modal_lightbox_gamepad_repeat", "js_live_preview_in_modal_lightbox",
+    "live_preview_refresh_period", "set_scale_by_when_changing_upscaler",
+    "img2img_sketch_default_brush_color", "img2img_inpaint_sketch_default_brush_color",
+    "img2img_inpaint_mask_brush_color",
     "keyedit_precision_attention", "keyedit_precision_extra", "keyedit_delimiters", "keyedit_delimiters_whitespace",
     "keyedit_move", "notification_audio", "notification_volume",
     "canvas_hotkey_zoom", "canvas_hotkey_adjust", "canvas_hotkey_shrink_brush", "canvas_hotkey_grow_brush",

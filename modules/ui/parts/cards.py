@@ -6,6 +6,8 @@ prompt is done in the browser; choosing a checkpoint is the `checkpoint` event, 
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 
 from modules.ui.page import Form, Page
@@ -13,12 +15,14 @@ from modules.ui.page import Form, Page
 
 def draw_cards(page: Page, form: Form) -> None:
     """Draw the strip "Generation, Textual Inversion, …"; the pages load when they are opened."""
+    order = json.dumps(page.services.settings.ui_extra_networks_tab_reorder)
     cards = gr.HTML(
         None,
         elem_id=f"{form.tab}_extra_networks",
         html_template="<div class='webui-cards'></div>",
         js_on_load=(
-            f"window.webuiReady.then((webui) => webui.attachCards({{tab: '{form.tab}', element, trigger}}));"
+            "window.webuiReady.then((webui) => webui.attachCards("
+            f"{{tab: '{form.tab}', order: {order}, element, trigger}}));"
             "['checkpoint'];"
         ),
         apply_default_css=False,

@@ -25,7 +25,7 @@ def draw_checkpoint(page: Page) -> None:
 
     def look_again(chosen: str | None) -> Any:
         page.services.refresh_models()
-        return gr.update(choices=page.services.choices("checkpoints"), value=page.services.current_title(chosen))
+        return gr.update(choices=page.services.offered("checkpoints"), value=page.services.current_title(chosen))
 
     refresh.click(look_again, page.shared["model.checkpoint"], page.shared["model.checkpoint"], **QUIET)
 
@@ -44,7 +44,7 @@ def wire_checkpoint(page: Page) -> None:
 
     def choose(event: gr.EventData, *sizes: int) -> list[Any]:
         title = page.services.current_title(str(event._data.get("title", "")))
-        return [gr.update(choices=page.services.choices("checkpoints"), value=title), *follow(title or "", *sizes)]
+        return [gr.update(choices=page.services.offered("checkpoints"), value=title), *follow(title or "", *sizes)]
 
     def guided(title: str | None) -> Any:
         is_shown = page.services.takes_image_guidance(page.services.current_title(title))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gradio as gr
 
@@ -32,8 +33,18 @@ def _advice(form: Form) -> tuple[gr.Row, gr.HTML, gr.Button]:
     return row, line, use
 
 
-def size_and_batch(form: Form) -> gr.Button:
-    """Width and height with the swap button, and the batch beside or below; returns the swap button."""
+def in_order(form: Form, parts: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Draws the parts of a tab under A1111's names for them; returns what each function answered.
+
+    Those that `ui_reorder_list` names come at their places there, the others keep theirs between them (A1111's rule).
+    """
+    named = {name.strip(): 2 * place + 1 for place, name in enumerate(form.services.settings.ui_reorder_list)}
+    places = {name: named.get(name, 2 * place) for place, name in enumerate(parts)}
+    return {name: parts[name]() for name in sorted(parts, key=places.__getitem__)}
+
+
+def size(form: Form) -> gr.Button:
+    """Width and height with the swap button, and the batch beside them if wanted; returns the swap button."""
     is_together = form.services.settings.dimensions_and_batch_together
     with gr.Row(elem_classes="webui-row webui-size"):
         with gr.Column(scale=4, min_width=160, elem_classes="webui-stack"):
@@ -58,18 +69,23 @@ def size_and_batch(form: Form) -> gr.Button:
             with gr.Column(scale=3, min_width=140, elem_classes="webui-stack"):
                 form.add("batch.count")
                 form.add("batch.size")
-    if not is_together:
+    return swap
+
+
+def batch(form: Form) -> None:
+    """Batch count and size in a row of their own, where they do not stand beside width and height."""
+    if not form.services.settings.dimensions_and_batch_together:
         with gr.Row(elem_classes="webui-row"):
             form.add("batch.count", min_width=140)
             form.add("batch.size", min_width=140)
-    return swap
 
 
 @contextmanager
 def folded(form: Form) -> Iterator[None]:
     """Draws what is inside into an accordion that is closed at first, where the settings say so."""
-    name = "txt2img" if form.tab == "txt2img" else "img2img"
-    if not getattr(form.services.settings, f"{name}_settings_accordion"):
+    settings = form.services.settings
+    is_txt2img = form.tab == "txt2img"
+    if not (settings.txt2img_settings_accordion if is_txt2img else settings.img2img_settings_accordion):
         yield
         return
     # its content is in the document all the time: what scripts look for is there

@@ -9,6 +9,7 @@ from modules.ui.parts import generation
 from modules.ui.parts.cards import draw_cards
 from modules.ui.parts.panel import live_panel
 from modules.ui.parts.prompts import top_row
+from modules.ui.parts.quicksettings import draw_extra_options
 from modules.ui.parts.scripts import draw_scripts
 from modules.ui.wiring import wire_generation, wire_hires_of_result
 
@@ -16,22 +17,31 @@ from modules.ui.wiring import wire_generation, wire_hires_of_result
 def build(page: Page) -> None:
     """Draw the tab and tie Generate to the queue."""
     form = page.form("txt2img")
-    buttons = top_row(form)
+    is_compact = form.services.settings.compact_prompt_box
+    buttons = None if is_compact else top_row(form)
     draw_cards(page, form)
     with gr.Row(elem_classes="webui-work"):
-        with gr.Column(scale=4, min_width=320, elem_classes="webui-settings"), generation.folded(form):
-            generation.sampling(form)
-            generation.hires(form)
-            generation.refiner(form)
-            swap = generation.size_and_batch(form)
-            form.add("sampling.cfg_scale")
-            random_seed, reuse_seed = generation.seed(form)
-            generation.overrides(form)
-            draw_scripts(form)
+        with gr.Column(scale=4, min_width=320, elem_classes="webui-settings"):
+            buttons = buttons or top_row(form)
+            with generation.folded(form):
+                drawn = generation.in_order(
+                    form,
+                    {
+                        "sampler": lambda: generation.sampling(form),
+                        "accordions": lambda: (generation.hires(form), generation.refiner(form)),
+                        "dimensions": lambda: generation.size(form),
+                        "batch": lambda: generation.batch(form),
+                        "cfg": lambda: form.add("sampling.cfg_scale"),
+                        "seed": lambda: generation.seed(form),
+                        "override_settings": lambda: (generation.overrides(form), draw_extra_options(form)),
+                        "scripts": lambda: draw_scripts(form),
+                    },
+                )
         with gr.Column(scale=6, min_width=320, elem_classes="webui-output"):
             page.panels["txt2img"] = live_panel("txt2img")
     generation.wire_hires_size(form)
-    wire_generation(page, form, buttons, swap=swap, random_seed=random_seed, reuse_seed=reuse_seed)
+    random_seed, reuse_seed = drawn["seed"]
+    wire_generation(page, form, buttons, swap=drawn["dimensions"], random_seed=random_seed, reuse_seed=reuse_seed)
     wire_hires_of_result(page, form)
 
 

@@ -47,12 +47,14 @@ def test_our_chinese_translates_every_label_of_the_generation_tabs():
 
 def test_our_chinese_translates_every_setting_and_every_argument_of_our_scripts(tmp_path):
     from modules.extensions.loader import Extensions
+    from modules.settings.check import why_without_effect
     from modules.settings.schema import SECTIONS
 
     table = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
     shown = [section for section in SECTIONS if section.section_page != "hidden"]
     labels = {section.section_title for section in shown}
-    labels |= {field.title or key for section in shown for key, field in section.model_fields.items()}
+    fields = [item for section in shown for item in section.model_fields.items()]
+    labels |= {field.title or key for key, field in fields} | {why_without_effect(field) for _, field in fields}
     scripts = Extensions((ROOT / "extensions", tmp_path), disabled=(), only=None).scripts
     arguments = [item for script in scripts for item in script.Args.model_fields.items()]
     hidden = {field.title for _, field in arguments if (field.json_schema_extra or {}).get("is_hidden")}

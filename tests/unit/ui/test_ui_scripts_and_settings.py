@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import gradio as gr
 import pytest
 
 from modules.extensions.api import Arguments, Field, Script
+from modules.models.catalog import Catalog
+from modules.models.places import ModelFolders
 from modules.settings.schema import Settings
+from modules.settings.store import SettingsStore
 from modules.ui.blocks import shown_tabs
-from modules.ui.parts.quicksettings import is_per_browser, overrides
+from modules.ui.page import Form
+from modules.ui.parts.generation import in_order
+from modules.ui.parts.quicksettings import draw_extra_options, is_per_browser, key_of, overrides, settings_on_page
 from modules.ui.parts.scripts import chosen, describe
+from modules.ui.services import Services
 from modules.ui.settings_fields import describe as describe_setting
 
 
@@ -77,6 +86,59 @@ def test_a_setting_is_described_by_its_type_bounds_and_choices(key, kind, minimu
     field = Settings.model_fields[key]
     described = describe_setting(key, field, field.get_default(), None, ())
     assert (described["kind"], described["minimum"], described["choices"]) == (kind, minimum, choices)
+
+
+@pytest.mark.parametrize(
+    "wanted, order",
+    [
+        ((), "sampler accordions dimensions seed scripts"),
+        (("seed", "scripts"), "sampler seed accordions scripts dimensions"),  # A1111: places 1 and 3 among 0, 2, 4 …
+        (("nothing of ours", " scripts "), "sampler accordions scripts dimensions seed"),
+    ],
+)
+def test_parts_of_a_tab_stand_in_the_order_of_the_settings(wanted, order):
+    form = SimpleNamespace(services=SimpleNamespace(settings=Settings(ui_reorder_list=wanted)))
+    drawn = []
+    parts = {
+        name: lambda name=name: drawn.append(name) or name
+        for name in ("sampler", "accordions", "dimensions", "seed", "scripts")
+    }
+    answers = in_order(form, parts)
+    assert " ".join(drawn) == order and answers == {name: name for name in parts}
+
+
+@pytest.mark.parametrize("is_short, shown", [(False, "sub/cat.safetensors"), (True, "cat")])
+def test_checkpoints_are_offered_without_folders_if_the_settings_say_so(tmp_path, is_short, shown):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "cat.safetensors").write_bytes(b"")
+    app = SimpleNamespace(
+        catalog=Catalog(ModelFolders(checkpoints=(tmp_path,))),
+        settings=SimpleNamespace(current=Settings(sd_checkpoint_dropdown_use_short=is_short)),
+    )
+    offered = [one if isinstance(one, tuple) else (one, one) for one in Services(app).offered("refiners")]
+    assert offered == [("", ""), (shown, "sub/cat.safetensors")]
+
+
+def test_settings_of_a_tab_are_drawn_once_and_go_by_tab(caplog):
+    keys = ("sd_vae", "send_seed", "CLIP_stop_at_last_layers", "hide_samplers", "no such thing")
+    store = SettingsStore(Path("config.json"), environment={})
+    settings = store.current.model_copy(
+        update={"extra_options_img2img": keys, "quicksettings_list": ("sd_vae",), "extra_options_accordion": True}
+    )
+    fields = {key: Settings.model_fields[key] for key in keys[:4]}
+    sections = [{"settings": [describe_setting(key, one, one.default, None, ()) for key, one in fields.items()]}]
+    services = SimpleNamespace(settings=settings, settings_sections=lambda: sections)
+    page = SimpleNamespace(quick={}, forms={})
+    with gr.Blocks():
+        for tab in ("txt2img", "inpaint"):
+            page.forms[tab] = Form(tab, services)
+            draw_extra_options(page.forms[tab])
+    names = ["inpaint/settings.send_seed", "inpaint/settings.CLIP_stop_at_last_layers"]
+    assert list(settings_on_page(page)) == names
+    assert [key_of(name) for name in names] == ["send_seed", "CLIP_stop_at_last_layers"]
+    columns, fold = page.forms["inpaint"].extras["settings.send_seed"].parent.parent, gr.Accordion
+    assert isinstance(columns, gr.Row) and isinstance(columns.parent, fold)
+    assert '"hide_samplers"' in caplog.text and '"no such thing"' in caplog.text
 
 
 def test_tabs_stand_as_the_settings_say_and_settings_cannot_be_hidden():

@@ -23,8 +23,9 @@ const fetchCards = (kind, checkpoint, again = false) => {
 };
 
 export class CardsPanel {
-  constructor({ tab, host, trigger, selectedImage }) {
-    Object.assign(this, { tab, trigger, selectedImage });
+  // `order` names pages, "Lora, Checkpoints": they come first.
+  constructor({ tab, order, host, trigger, selectedImage }) {
+    Object.assign(this, { tab, order, trigger, selectedImage });
     this.kind = null; // null: the Generation page
     this.folder = "";
     this.cards = [];
@@ -37,11 +38,18 @@ export class CardsPanel {
 
   get boxes() { return `#${this.tab}_prompt textarea, #${this.tab}_neg_prompt textarea, #${this.tab}_hr_prompt textarea, #${this.tab}_hr_neg_prompt textarea`; }
 
+  // As the drop-down above the tabs shows it: its title, or that without folder and extension.
   get checkpoint() { return document.querySelector("#setting_sd_model_checkpoint input")?.value ?? ""; }
+
+  pagesInOrder() {
+    const wanted = this.order.toLowerCase().split(",").map((name) => name.trim());
+    const rank = ([, text]) => (wanted.includes(text.toLowerCase()) ? wanted.indexOf(text.toLowerCase()) : wanted.length);
+    return Object.entries(PAGES).sort((one, other) => rank(one) - rank(other));
+  }
 
   build(host) {
     const page = (kind, text) => button(text, text, () => this.show(kind), { role: "tab", "aria-selected": String(kind === null), id: `${this.tab}_cards_${kind ?? "generation"}` });
-    this.pages = new Map([[null, page(null, "Generation")], ...Object.entries(PAGES).map(([kind, text]) => [kind, page(kind, text)])]);
+    this.pages = new Map([[null, page(null, "Generation")], ...this.pagesInOrder().map(([kind, text]) => [kind, page(kind, text)])]);
     this.strip = element("div", { class: "strip", role: "tablist", "aria-label": "Generation and extra networks", onkeydown: (event) => this.stripKey(event) }, ...this.pages.values());
     this.box = element("input", { type: "search", placeholder: "Search", "aria-label": "Search cards", oninput: debounce(80, () => this.draw()) });
     this.order = element("select", { "aria-label": "Order", onchange: () => this.draw() }, ...ORDERS.map((order) => element("option", {}, order)));
@@ -105,6 +113,7 @@ export class CardsPanel {
     if (options.extra_networks_card_width) style.setProperty("--card-width", `${options.extra_networks_card_width}px`);
     if (options.extra_networks_card_height) style.setProperty("--card-height", `${options.extra_networks_card_height}px`);
     style.setProperty("--card-text", String(options.extra_networks_card_text_scale));
+    this.folders.style.setProperty("--tree-width", `${options.extra_networks_tree_view_default_width}px`);
   }
 
   async refresh() {
@@ -173,7 +182,7 @@ export class CardsPanel {
       icon("style", "Edit notes and preview", () => this.edit(card)));
     tools.addEventListener("click", (event) => event.stopPropagation());
     tools.addEventListener("keydown", (event) => event.stopPropagation());
-    const isChosen = this.kind === "checkpoints" && card.title === this.checkpoint;
+    const isChosen = this.kind === "checkpoints" && [card.title, card.short_title].includes(this.checkpoint);
     const node = element("div", { class: `card ${isChosen ? "chosen" : ""}`, role: "listitem" },
       element("button", { type: "button", class: "face", title: card.path, "aria-label": card.name, onclick: () => this.choose(card) }, picture,
         element("span", { class: "words" }, element("span", { class: "name" }, card.name),

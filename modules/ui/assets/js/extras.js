@@ -88,7 +88,7 @@ export async function attachExtras({ host, server, bridge, panels, pictures, wai
   const clear = icon("trash", "Take all pictures out", () => { entries = []; changed(); });
 
   const modes = ["by", "to"].map((one) => element("button", { type: "button", role: "tab", onclick: () => { setMode(one); changed(); } }, `Scale ${one}`));
-  const upscaler = choice("Upscaler 1", "extras_upscaler_1", changed);
+  const upscaler = choice("Upscaler 1", "extras_upscaler_1", () => { if (bridge.config.set_scale_by_when_changing_upscaler) takeFactor(); changed(); });
   const second = choice("Upscaler 2", "extras_upscaler_2", changed);
   const visibility = slider("Upscaler 2 visibility", { min: 0, max: 1, step: 0.01, value: DEFAULTS.second_visibility }, changed);
   const factor = slider("Resize", { min: 1, max: 8, step: 0.05, value: DEFAULTS.factor }, changed);
@@ -110,6 +110,12 @@ export async function attachExtras({ host, server, bridge, panels, pictures, wai
       element("div", { class: "go" }, generate, steering)),
     element("div", { class: "source" }, zone, facts), list, folder, upscale, others);
   steer(steering);
+
+  // The factor that an upscaler's name tells: "4x-UltraSharp", "R-ESRGAN 4x+", "DAT x2".
+  function takeFactor() {
+    const [, before, after] = upscaler.read().match(/(\d)x|x(\d)/i) ?? [];
+    if (before || after) { factor.write(Number(before ?? after)); setMode("by"); }
+  }
 
   // ── pictures ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,7 +4,9 @@ const { element } = await import(`./dom.js${new URL(import.meta.url).search}`);
 
 let count = 0;
 
-export function drawInput({ kind, value, minimum, maximum, step, choices, lines }) {
+const HEX = /^#[0-9a-f]{6}$/i;
+
+export function drawInput({ kind, value, minimum, maximum, step, choices, lines, is_colour: isColour }) {
   count += 1;
   const id = `webui_field_${count}`;
   if (kind === "bool") {
@@ -29,6 +31,10 @@ export function drawInput({ kind, value, minimum, maximum, step, choices, lines 
     const known = choices.includes(value ?? "") ? choices : [value ?? "", ...choices];
     const input = element("select", { id }, ...known.map((choice) => element("option", { value: choice, selected: choice === (value ?? "") }, choice || "(none)")));
     return { input, read: read(input), write: (next) => { input.value = next ?? ""; } };
+  }
+  if (isColour && HEX.test(value)) { // a colour that is only a name stays a text
+    const input = element("input", { type: "color", id, value });
+    return { input, read: () => input.value, write: (next) => { input.value = next; } };
   }
   const input = lines > 1 ? element("textarea", { id, rows: lines, value: value ?? "" }) : element("input", { type: "text", id, value: value ?? "" });
   return { input, read: read(input), write: (next) => { input.value = next ?? ""; } };

@@ -1,10 +1,12 @@
 // The full-page picture viewer: ←/→ switch, s saves, Esc closes, click or z zooms. `more` adds keys: each function gets
 // the picture shown, may change something, and answers the picture to show then, or null to close. `label(image)` is
-// shown below the picture.
+// shown below the picture. `gamepad` is how often a held stick switches, in ms; 0 leaves gamepads alone.
+//
+// Answers { follow(image), isOpen() }: `follow` shows another picture from outside, such as a preview.
 
 const { element, icon } = await import(`./dom.js${new URL(import.meta.url).search}`);
 
-export function openLightbox({ image, step, save, zoomed = false, more = {}, label = () => "" }) {
+export function openLightbox({ image, step, save, zoomed = false, more = {}, label = () => "", gamepad = 0 }) {
   let current = image;
   const picture = element("img", { src: current.url, alt: "", onclick: (event) => { if (isOnPicture(event)) { event.stopPropagation(); zoom(); } } });
   const caption = element("div", { class: "caption", role: "status" });
@@ -54,7 +56,10 @@ export function openLightbox({ image, step, save, zoomed = false, more = {}, lab
     action();
   }
 
+  const pads = gamepad ? watchGamepads({ step: (by) => show(step(by)), every: gamepad }) : null;
+
   function close() {
+    pads?.stop();
     document.removeEventListener("keydown", keys, true);
     box.remove();
     before?.focus?.();
@@ -64,4 +69,19 @@ export function openLightbox({ image, step, save, zoomed = false, more = {}, lab
   document.body.append(box);
   caption.textContent = label(current);
   box.focus();
+  return { follow: show, isOpen: () => box.isConnected };
+}
+
+const TILTED = 0.3; // of a stick's way, as in A1111
+
+// Any gamepad's first stick switches pictures: at once when tilted, then every so many ms while it is held.
+function watchGamepads({ step, every }) {
+  let next = 0; // when a held stick counts again
+  const timer = setInterval(() => {
+    const tilts = [...(navigator.getGamepads?.() ?? [])].map((pad) => pad?.axes[0] ?? 0);
+    const tilt = tilts.find((value) => Math.abs(value) > TILTED) ?? 0;
+    if (!tilt) next = 0;
+    else if (performance.now() >= next) { next = performance.now() + every; step(Math.sign(tilt)); }
+  }, 16);
+  return { stop: () => clearInterval(timer) };
 }

@@ -112,9 +112,9 @@ const webui = {
     webui.gallery = new Gallery({ host: element.querySelector(".webui-gallery"), trigger, send: webui.send, feed, config: bridge.config });
   },
 
-  async attachCards({ tab, element, trigger }) {
+  async attachCards({ tab, order, element, trigger }) {
     const { CardsPanel } = await load("cards.js");
-    cards.set(tab, new CardsPanel({ tab, host: element.querySelector(".webui-cards"), trigger, selectedImage: () => webui.selectedImage(tab) }));
+    cards.set(tab, new CardsPanel({ tab, order, host: element.querySelector(".webui-cards"), trigger, selectedImage: () => webui.selectedImage(tab) }));
   },
 
   async attachQueue({ element, trigger }) {

@@ -34,6 +34,9 @@ export class Panel {
     this.looking = null; // timer
     this.worker = ""; // what it is busy with while jobs wait
     this.follows = true; // the stage follows new pictures until one is chosen
+    this.shownPreview = null; // { job, number, at }: the preview on show, and since when (ms)
+    this.later = null; // timer of the next preview
+    this.viewer = null; // the full page viewer, once opened
     this.build(host);
     feed.onChange((job) => { if (this.ids.includes(job.id)) this.refresh(job); });
   }
@@ -189,8 +192,19 @@ export class Panel {
     for (const entry of this.strip.children) entry.setAttribute("aria-selected", String(entry.dataset.id === this.selected?.id));
   }
 
+  // The number of the preview to show: a newer one at most every `live_preview_refresh_period` ms.
+  previewOf(running) {
+    const newest = running?.preview ?? null;
+    if (newest === null) return null;
+    const before = this.shownPreview?.job === running.id ? this.shownPreview : null;
+    const waits = before && before.number !== newest ? before.at + (this.config.live_preview_refresh_period ?? 0) - Date.now() : 0;
+    if (waits > 0) this.later ??= setTimeout(() => { this.later = null; this.draw(); }, waits);
+    else if (before?.number !== newest) this.shownPreview = { job: running.id, number: newest, at: Date.now() };
+    return this.shownPreview.number;
+  }
+
   drawStage(running) {
-    const preview = running?.preview ?? null;
+    const preview = this.previewOf(running);
     const showsPreview = preview !== null && (this.follows || !this.selected);
     const url = showsPreview ? new URL(`jobs/${running.id}/preview?n=${preview}`, document.baseURI).href : this.selected?.url;
     const image = showsPreview ? null : this.selected;
@@ -198,6 +212,8 @@ export class Panel {
     this.hint.hidden = Boolean(url);
     this.picture.hidden = !url;
     if (url) this.swap(new URL(url, document.baseURI).href);
+    this.preview = showsPreview ? { url } : null;
+    if (this.viewer?.isOpen() && this.showsLive) this.viewer.follow(this.preview ?? image);
     this.beforeAfter.follow(image?.role === "grid" ? null : image);
     this.compare?.setAttribute("aria-pressed", String(this.beforeAfter.isOn));
     this.picture.alt = image ? `Generated picture, seed ${image.seed}` : "Preview";
@@ -243,10 +259,14 @@ export class Panel {
     return this.selected;
   }
 
+  get showsLive() { return this.config.js_live_preview_in_modal_lightbox === true; }
+
   enlarge() {
-    if (!this.selected || this.config.js_modal_lightbox === false) return;
-    openLightbox({ image: this.selected, step: (by) => this.step(by), save: (image) => this.download(image),
-      zoomed: this.config.js_modal_lightbox_initially_zoomed });
+    const image = (this.showsLive && this.preview) || this.selected;
+    if (!image || this.config.js_modal_lightbox === false) return;
+    const { config } = this;
+    this.viewer = openLightbox({ image, step: (by) => this.step(by), save: (shown) => { if (shown.id) this.download(shown); },
+      zoomed: config.js_modal_lightbox_initially_zoomed, gamepad: config.js_modal_lightbox_gamepad ? config.js_modal_lightbox_gamepad_repeat : 0 });
   }
 
   enlargeByHires(image) { this.trigger("hires", { id: image.id, job: image.job }); }

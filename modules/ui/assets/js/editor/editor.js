@@ -33,7 +33,7 @@ export class PictureEditor {
     this.mode = modes[0];
     this.layer = MODES[this.mode].layers[0] ?? null; // what the tools paint
     this.size = 40;
-    this.colour = "#000000";
+    this.ownColour = null; // "#rrggbb" once one was chosen
     this.paintOpacity = 100; // percent
     this.tool = this.toolBefore = "brush";
     this.value = null; // what the server knows of the picture and its layers
@@ -64,6 +64,11 @@ export class PictureEditor {
     this.area = watchArea(this);
     this.showMode();
   }
+
+  // The brush's colour: the one chosen last, until then the settings'.
+  get colour() { return this.ownColour ?? this.config[this.modes.includes("sketch") ? "img2img_sketch_default_brush_color" : "img2img_inpaint_sketch_default_brush_color"] ?? "#000000"; }
+
+  set colour(colour) { this.ownColour = colour; }
 
   // ---- what the picture is used for
 
@@ -128,6 +133,7 @@ export class PictureEditor {
 
   show(bitmap, document) {
     this.document = document;
+    this.view.setTint(this.config.img2img_inpaint_mask_brush_color);
     this.view.show(bitmap, bitmap.width, bitmap.height);
     for (const layer of document.layers.values()) this.view.paint(layer.name, layer.raster);
     this.lastPoint = null;

@@ -3,15 +3,17 @@
 // Konva (assets/konva, MIT) does the scene, hi-dpi canvases and the transform; what is painted are the rasters of
 // document.js, shown pixel by pixel, so what is seen is what is sent.
 
-const { Konva } = await import(`./konva.js${new URL(import.meta.url).search}`);
+const search = new URL(import.meta.url).search;
+const { Konva } = await import(`./konva.js${search}`);
+const { channelsOf } = await import(`./raster.js${search}`);
 
 const ZOOM_MIN = 0.02;
 const ZOOM_MAX = 40;
 
-const TINT = (64 << 16) | (64 << 8) | 255; // the mask's red, as blue, green, red
+const TINT = "#ff4040"; // of the mask
 
-// Pixels of a raster's box [left, top, right, bottom) as a canvas takes them.
-function pixelsOf(raster, [left, top, right, bottom]) {
+// Pixels of a raster's box [left, top, right, bottom) as a canvas takes them; a mask is drawn in `tint` (blue, green, red).
+function pixelsOf(raster, [left, top, right, bottom], tint) {
   const words = new Uint32Array((right - left) * (bottom - top));
   let k = 0;
   for (let y = top; y < bottom; y += 1) {
@@ -19,7 +21,7 @@ function pixelsOf(raster, [left, top, right, bottom]) {
     if (raster.words) {
       words.set(raster.words.subarray(row + left, row + right), k);
       k += right - left;
-    } else for (let x = left; x < right; x += 1, k += 1) words[k] = ((raster.data[row + x] << 24) | TINT) >>> 0;
+    } else for (let x = left; x < right; x += 1, k += 1) words[k] = ((raster.data[row + x] << 24) | tint) >>> 0;
   }
   return new ImageData(new Uint8ClampedArray(words.buffer), right - left);
 }
@@ -43,6 +45,7 @@ export class CanvasView {
     this.edges = ["black", "white"].map((stroke, k) => new Konva.Rect({ ...line, visible: true, stroke, dash: k ? [6, 6] : [] }));
     this.area.add(this.shade, ...this.edges);
     this.cursorLayer.add(this.area, this.guide, this.outline);
+    this.setTint();
     this.isFitted = true;
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(container);
@@ -69,7 +72,7 @@ export class CanvasView {
   paint(name, raster, box = [0, 0, raster.width, raster.height]) {
     if (!box) return;
     this.contexts[name] ??= this.canvasFor(name);
-    this.contexts[name].putImageData(pixelsOf(raster, box), box[0], box[1]);
+    this.contexts[name].putImageData(pixelsOf(raster, box, this.tint), box[0], box[1]);
     this.layer.batchDraw();
   }
 
@@ -85,6 +88,12 @@ export class CanvasView {
     // Touch and pen belong to a canvas that is painted on; elsewhere one finger scrolls the page.
     this.container.style.touchAction = names.length ? "none" : "pan-x pan-y";
     this.layer.batchDraw();
+  }
+
+  // The colour ("#rrggbb") that masks are shown in from now on.
+  setTint(colour = TINT) {
+    const [red, green, blue] = channelsOf(colour);
+    this.tint = (blue << 16) | (green << 8) | red;
   }
 
   setOpacity(opacity) {
