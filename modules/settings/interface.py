@@ -70,7 +70,6 @@ class Gallery(Section, title="Gallery", page="ui_gallery"):
         "Subdirectory",
         "The folder button opens",
         choices=("Output Root", "Subdirectory", "Subdirectory (even temp dir)"),
-        no_effect="pictures are downloaded; no button opens a folder of the server",
     )
 
 
