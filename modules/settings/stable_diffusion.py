@@ -138,7 +138,6 @@ class Optimizations(Section, title="Optimizations", page="optimizations"):
     cache_fp16_weight: bool = option(
         False,
         "Cache FP16 weight for LoRA",
-        infotext="Cache FP16 weight for LoRA",
         no_effect="LoRA are added to the 8-bit weights in float32; no second copy is kept",
     )
 

@@ -52,7 +52,8 @@ def read_in() -> dict[Path, set[str]]:
 
 def readers(key: str, read_in: dict[Path, set[str]]) -> list[str]:
     """The files that read a setting; that a picture's metadata mentions it is no effect."""
-    is_mentioned = "infotext" in (Settings.model_fields[key].json_schema_extra or {})
+    field = Settings.model_fields[key]
+    is_mentioned = "infotext" in (field.json_schema_extra or {}) or bool(why_without_effect(field))
     files = [path for path, names in read_in.items() if key in names]
     return [str(path.relative_to(ROOT)) for path in files if not (is_mentioned and path == INFOTEXT_TABLE)]
 
