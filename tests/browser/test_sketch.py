@@ -412,12 +412,13 @@ def test_wheel_and_keys_do_what_the_settings_say_and_else_the_page_scrolls(brows
         page.wait_for_function(f"() => {editor.script}.view.isFitted === false")
         page.keyboard.press("Escape")
         assert not editor.run("editor.isLarge")
-    editor.stroke(600, 600, 1200, 900)
-    pixel = editor.run("[...editor.view.contexts.mask.getImageData(900, 750, 1, 1).data]")
-    assert pixel == [0, 255, 0, 255], "the mask has the colour of the settings"
     page.locator("#inpaint_image .webui-help summary").click()
     keys = page.locator("#inpaint_image .webui-help kbd").all_inner_texts()
     assert {"Shift+wheel", "Alt+wheel", "P", "Z", "L"} <= set(keys) and "Q" not in keys
+    page.keyboard.press("Escape")
+    editor.stroke(600, 600, 1200, 900)
+    pixel = editor.run("[...editor.view.contexts.mask.getImageData(900, 750, 1, 1).data]")
+    assert pixel == [0, 255, 0, 255], "the mask has the colour of the settings"
 
 
 def test_straight_lines_grow_shrink_and_feather(browser, page_url, tmp_path):
