@@ -17,9 +17,6 @@ from modules.ui.settings_fields import describe
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "modules" / "settings"
 INFOTEXT_TABLE = ROOT / "modules" / "infotext" / "fields.py"
-COMING = {"code_former_weight", "face_restoration_unload", "save_images_before_face_restoration"}
-"""Those of face restoration, until its networks are there."""
-
 HANDED_ON = {"SCRIPT_SETTINGS", "_OPTIONS", "OTHER_SAVING_KEYS"}
 """Lists of settings that are passed to others: whoever reads them there counts, being on the list does not."""
 
@@ -62,7 +59,7 @@ def test_every_setting_is_read_somewhere_or_says_why_it_has_no_effect(read_in):
     silent = [
         key
         for key, field in Settings.model_fields.items()
-        if not why_without_effect(field) and not readers(key, read_in) and key not in COMING
+        if not why_without_effect(field) and not readers(key, read_in)
     ]
     assert silent == [], "give them an effect, or `no_effect` with the reason"
 
