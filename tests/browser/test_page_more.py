@@ -375,17 +375,26 @@ def test_the_page_is_arranged_as_the_settings_say(browser, arranged_app, arrange
 RUNNING = {"id": "made-up", "state": "running", "images": [], "notices": [], "progress": 0.5}
 
 
+def hold(page, **settings) -> None:
+    """Settings in the browser, whatever the server says of them once the page is open."""
+    page.evaluate(
+        "(settings) => { for (const [key, value] of Object.entries(settings)) Object.defineProperty("
+        "window.webui.config, key, { get: () => value, set() {}, configurable: true, enumerable: true }); }",
+        settings,
+    )
+
+
 def test_previews_come_as_often_as_the_settings_say_and_also_in_the_viewer(browser, url):
     page = open_page(browser, url)
     page.evaluate("(id) => window.webui.panels.get('txt2img').ids.push(id)", RUNNING["id"])
 
     def preview(number: int, period_ms: int) -> int:
-        page.evaluate("(period) => { window.webui.config.live_preview_refresh_period = period; }", period_ms)
+        hold(page, live_preview_refresh_period=period_ms)
         page.evaluate("(job) => window.webui.feed.put(job)", {**RUNNING, "preview": number})
         return page.evaluate("window.webui.panels.get('txt2img').shownPreview.number")
 
     assert [preview(1, 600_000), preview(2, 600_000), preview(3, 0), preview(4, 0)] == [1, 1, 3, 4]
-    page.evaluate("window.webui.config.js_live_preview_in_modal_lightbox = true")
+    hold(page, js_live_preview_in_modal_lightbox=True)
     page.evaluate("window.webui.panels.get('txt2img').enlarge()")
     shown = "document.querySelector('.webui-lightbox > img').src"
     assert page.evaluate(shown).endswith("preview?n=4")
@@ -402,12 +411,8 @@ def test_a_gamepads_stick_switches_pictures_in_the_viewer_if_wanted(browser, url
     page.evaluate("navigator.getGamepads = () => [{ axes: [window.tilt ?? 0] }]")
     selected = "window.webui.panels.get('txt2img').selected.id"
     for every, tilts, expected in ((0, [1], "0"), (60_000, [1, 0, -1, 0, 1], "1"), (5, [1], "3")):
-        page.evaluate(
-            "(every) => { const { config, panels } = window.webui; window.tilt = 0;"
-            " config.js_modal_lightbox_gamepad = every > 0; config.js_modal_lightbox_gamepad_repeat = every;"
-            " panels.get('txt2img').enlarge(); }",
-            every,
-        )
+        hold(page, js_modal_lightbox_gamepad=every > 0, js_modal_lightbox_gamepad_repeat=every)
+        page.evaluate("() => { window.tilt = 0; window.webui.panels.get('txt2img').enlarge(); }")
         for tilt in tilts:
             page.evaluate("(tilt) => { window.tilt = tilt; }", tilt)
             page.wait_for_timeout(100)  # six looks at the gamepad
