@@ -52,6 +52,9 @@ class _Restoring(Stage):
 
     def on_composed(self, image: Image.Image, context: StageContext) -> Image.Image:
         assert context.restore_faces is not None  # the engine gives it to every batch
-        restored, facts, _ = faces_restored(image, self.restorer, self.visibility, self.weight, context.restore_faces)
-        context.facts.update(facts)
+        restored, facts, found = faces_restored(
+            image, self.restorer, self.visibility, self.weight, context.restore_faces
+        )
+        if found:
+            context.facts.update(facts)
         return restored

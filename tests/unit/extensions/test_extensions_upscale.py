@@ -47,9 +47,9 @@ def test_faces_of_finished_pictures_are_restored_as_visible_as_asked_and_it_is_s
         asked.append((name, weight))
         return Image.new("RGB", image.size, "white"), 1
 
-    def run_one(name: str, **given) -> tuple[Image.Image, dict[str, str]]:
+    def run_one(name: str, by=restore, **given) -> tuple[Image.Image, dict[str, str]]:
         one = script(name)
-        context = SimpleNamespace(facts={}, restore_faces=restore)
+        context = SimpleNamespace(facts={}, restore_faces=by)
         stage = one.stage(None, arguments(one, {"enabled": True, **given}))
         return stage.on_composed(Image.new("RGB", (64, 32)), context), context.facts
 
@@ -59,6 +59,7 @@ def test_faces_of_finished_pictures_are_restored_as_visible_as_asked_and_it_is_s
     assert image.getpixel((0, 0)) == (255, 255, 255)
     assert facts == {"CodeFormer visibility": "1", "CodeFormer weight": "0.3"}
     assert asked == [("GFPGAN", 0.0), ("CodeFormer", 0.3)]
+    assert run_one("GFPGAN", by=lambda image, name, weight: (image, 0))[1] == {}  # no face, or no file: not claimed
     assert script("GFPGAN").stage(None, arguments(script("GFPGAN"), {})) is None
 
 
