@@ -188,9 +188,12 @@ def test_a_style_is_written_kept_chosen_and_applied(browser, server):
     page.wait_for_selector(".webui-toast")
     dialog.get_by_role("button", name="Close").click()
     page.locator("#txt2img_prompt textarea").fill("a cat")
+    before = page.locator("#txt2img_steps").bounding_box()
     page.locator("#txt2img_styles input").click()
     page.get_by_role("option", name="painted").click()
     page.keyboard.press("Escape")
+    page.wait_for_selector("#txt2img_styles .token")
+    assert page.locator("#txt2img_steps").bounding_box() == before, "nothing moves when a style is chosen"
     page.click("#txt2img_style_apply")
     page.wait_for_function("() => document.querySelector('#txt2img_prompt textarea').value === 'oil painting of a cat'")
 
