@@ -102,7 +102,7 @@ class WorkerMachine:
                         {"name": name, "applied": applied, "total": total} for name, applied, total in one.networks
                     ],
                 }
-                for one in kept
+                for one in (*self.faces.report(), *kept)
             ],
             "device": str(choice.device),
             "dtype": str(choice.unet_dtype).removeprefix("torch."),

@@ -18,6 +18,7 @@ from modules.faces import detection
 from modules.faces.detection import Face
 from modules.images import faces as pixels
 from modules.models.faces import CODEFORMER, FaceFiles
+from modules.models.manager import KeptModel
 from modules.models.memory import is_out_of_memory, release_unused
 from modules.models.weights import open_weights
 from modules.networks.codeformer import codeformer
@@ -79,6 +80,19 @@ class FaceRestorer:
         finally:
             if not keep:
                 self.unload()
+
+    def report(self) -> tuple[KeptModel, ...]:
+        """The networks in memory."""
+        return tuple(
+            KeptModel(
+                name=path.stem,
+                bytes=sum(tensor.nbytes for tensor in network.state_dict().values()),
+                device="cpu",
+                in_use=False,
+                family=type(network).__name__,
+            )
+            for (path, _), network in tuple(self._networks.items())
+        )
 
     def unload(self) -> None:
         """Let go of every network."""

@@ -65,6 +65,11 @@ class FaceFiles:
         )
 
     @property
+    def count(self) -> int:
+        """How many files are used."""
+        return len(self.networks) + (self.detector is not None) + (self.parser is not None)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The restorers that can run."""
         return tuple(name for name in USUAL_NAMES if self.problem(name) is None)

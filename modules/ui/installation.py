@@ -55,6 +55,7 @@ class Installation:
             "Textual inversion": len(catalog.embeddings),
             "Hypernetwork": len(catalog.hypernetworks),
             "Upscaler": sum(len(files) for files in catalog.upscalers.values()),
+            "Face restoration": catalog.faces.count,
         }
 
     def architectures(self, titles: list[str]) -> dict[str, str]:

@@ -110,7 +110,12 @@ def test_networks_are_read_once_and_let_go_where_that_is_asked(models: Path, mon
     for _ in range(2):
         one.restore(marked((160, 240)), "GFPGAN")
     assert sorted(opened) == ["GFPGANv1.4", "detection"]
+    assert {(kept.name, kept.family) for kept in one.report()} == {
+        ("GFPGANv1.4", "GFPGAN"),
+        ("detection", "RetinaFace"),
+    }
     one.restore(marked((160, 240)), "GFPGAN", keep=False)
+    assert one.report() == ()
     one.restore(marked((160, 240)), "GFPGAN")
     assert len(opened) == 4
 
