@@ -158,6 +158,13 @@ def resume(settings: Settings) -> None:
     resume_from_file(settings.out / CHECKPOINT, settings.state, CONCEPTS)
 
 
+def sharpen(settings: Settings) -> None:
+    """Put the decoder that went on from the checkpoint file into it; all else in the file stays as it is."""
+    from tools.starter.export import replace_decoder
+
+    replace_decoder(settings.out / CHECKPOINT, settings.state, settings.architecture)
+
+
 def sheet(settings: Settings) -> None:
     """Print a few quick figures and draw the contact sheet beside the checkpoint."""
     from tools.starter.evaluate import contact_sheet, table
@@ -244,7 +251,7 @@ STAGES: dict[str, Callable[[Settings], None]] = {
     "evaluate": evaluate,
     "sheet": sheet,
 }
-EXTRA_STAGES: dict[str, Callable[[Settings], None]] = {"resume": resume}
+EXTRA_STAGES: dict[str, Callable[[Settings], None]] = {"resume": resume, "sharpen": sharpen}
 """Run only when named."""
 
 

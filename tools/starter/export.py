@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -167,6 +168,22 @@ def export_state(folder: Path, path: Path, architecture: Architecture, concepts:
     write_checkpoint(path, architecture, unet, autoencoder.state_dict(), text, description, colours)
 
 
+def replace_decoder(path: Path, folder: Path, architecture: Architecture) -> None:
+    """Puts the sharpened decoder of the training state in `folder` into the checkpoint at `path`.
+
+    For a decoder that went on from the file itself (the stage `resume`): every other tensor stays as it is, bit for
+    bit, so latents, LoRA and embeddings made for the file fit as before.
+    """
+    trained = autoencoder_keys(load_averaged(folder / "decoder.pt"), architecture)
+    with safe_open(path, framework="pt") as file:
+        header = {**file.metadata(), "modelspec.date": date.today().isoformat()}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    for key, tensor in trained.items():
+        if key.startswith(("decoder.", "post_quant_conv.")):
+            tensors[f"first_stage_model.{key}"] = tensor
+    _write(path, tensors, header)
+
+
 def write_checkpoint(
     path: Path,
     architecture: Architecture,
@@ -180,10 +197,14 @@ def write_checkpoint(
     tensors = {f"model.diffusion_model.{key}": value for key, value in unet_keys(unet, architecture).items()}
     tensors |= {f"first_stage_model.{key}": value for key, value in autoencoder_keys(autoencoder, architecture).items()}
     tensors |= {f"cond_stage_model.transformer.{key}": value for key, value in text_keys(text).items()}
+    _write(path, tensors, metadata(architecture, description, colours))
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     halves = {key: value.detach().to(torch.float16).contiguous() for key, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(halves, partial, metadata=metadata(architecture, description, colours))
+    save_file(halves, partial, metadata=dict(header))
     partial.chmod(0o644)
     partial.replace(path)
 

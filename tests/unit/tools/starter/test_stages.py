@@ -1,10 +1,12 @@
 """Every stage runs at tiny size, resumes, and leaves what the next one needs."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tools.starter.addons import RANK, EmbeddingObjective, LoraObjective, write_embedding, write_lora
@@ -13,7 +15,7 @@ from tools.starter.checkpoint import Checkpoint
 from tools.starter.classifier import read_classifier, train_classifier
 from tools.starter.cli import STAGES, main
 from tools.starter.evaluate import Evaluation, Judge, background_of, table, tint_of
-from tools.starter.export import export_state
+from tools.starter.export import export_state, replace_decoder
 from tools.starter.latents import encode_scenes, read_latents
 from tools.starter.resume import resume_from_file
 from tools.starter.scenes import Painter
@@ -129,6 +131,27 @@ def test_training_goes_on_from_the_checkpoint_file_alone(trained, folder, archit
     assert torch.load(folder / "unet.pt")["steps"] > 0
     with pytest.raises(FileExistsError):
         resume_from_file(file, folder, concepts)
+
+
+def test_a_decoder_that_went_on_from_the_file_is_all_that_changes_in_it(trained, folder, architecture, concepts):
+    file = folder / "starter.safetensors"
+    shutil.copy2(trained / "starter.safetensors", file)
+    resume_from_file(file, folder, concepts)
+    vae = {
+        "architecture": architecture,
+        "batch": 4,
+        "seed": 1,
+        "sprites_file": trained / "sprites.npz",
+        "concepts": concepts,
+    }
+    train(DecoderObjective, vae, replace(options(folder, "decoder"), start_from=folder / "autoencoder.pt"))
+    replace_decoder(file, folder, architecture)
+    before, after = load_file(trained / "starter.safetensors"), load_file(file)
+    changed = {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"decoder", "post_quant_conv"}
+    assert all(key.startswith("first_stage_model.") for key in before if not torch.equal(before[key], after[key]))
+    with safe_open(trained / "starter.safetensors", "pt") as old, safe_open(file, "pt") as new:
+        assert {**old.metadata(), "modelspec.date": ""} == {**new.metadata(), "modelspec.date": ""}
 
 
 def test_two_processes_train_as_one(folder, architecture, concepts):
