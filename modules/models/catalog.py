@@ -109,7 +109,7 @@ class Catalog:
             self.embeddings = tuple(file for file in all_files(folders.embeddings, EMBEDDING_SUFFIXES) if file.size > 0)
             self.hypernetworks = all_files(folders.hypernetworks, HYPERNETWORK_SUFFIXES)
             self.upscalers = {kind: all_files(places, UPSCALER_SUFFIXES) for kind, places in folders.upscalers.items()}
-            self._face_files = all_files((*folders.gfpgan, *folders.codeformer), FACE_SUFFIXES)
+            self._face_files = self._look_for_faces()
 
     @property
     def checkpoints(self) -> tuple[CheckpointFile, ...]:
@@ -317,14 +317,21 @@ class Catalog:
 
     @property
     def faces(self) -> FaceFiles:
-        """The files that find and restore faces; the first bytes of each are read once."""
+        """The files that find and restore faces; the first bytes of each are read once.
+
+        Looks at the folders again while something is missing: it may have come since.
+        """
         folders = self.folders
         belong = {GFPGAN: folders.gfpgan, CODEFORMER: folders.codeformer}
-        return FaceFiles.among(
-            self._face_files,
-            {name: places[0] for name, places in belong.items() if places},
-            preferred=folders.gfpgan_model,
-        )
+        places = {name: paths[0] for name, paths in belong.items() if paths}
+        found = FaceFiles.among(self._face_files, places, preferred=folders.gfpgan_model)
+        if len(found.names) == len(places):
+            return found
+        self._face_files = self._look_for_faces()
+        return FaceFiles.among(self._face_files, places, preferred=folders.gfpgan_model)
+
+    def _look_for_faces(self) -> tuple[ModelFile, ...]:
+        return all_files((*self.folders.gfpgan, *self.folders.codeformer), FACE_SUFFIXES)
 
     # Hypernetworks
 

@@ -92,13 +92,13 @@ def test_what_is_missing_is_said_by_name_and_folder(models: Path) -> None:
     assert "detection_Resnet50_Final.pth" in nothing.detector_problem and found(models).detector_problem is None
 
 
-def test_a_file_that_was_replaced_is_looked_at_again(models: Path) -> None:
+def test_what_came_or_was_replaced_is_found_without_being_told(models: Path) -> None:
     folder = faces.write(models / "GFPGAN", file={"conv.weight": torch.zeros(1)})
     catalog = Catalog(ModelFolders.of(Flags(models_dir=str(models))))
-    assert catalog.faces.detector is None
+    assert catalog.faces.count == 0
     faces.write(folder, file=detector())
-    catalog.refresh()
-    assert catalog.faces.detector is not None
+    faces.write(models / "Codeformer", new=faces.patterned(faces.codeformer_layout(halvings=1)))
+    assert catalog.faces.names == ("CodeFormer",)
 
 
 def test_restorers_are_known_in_any_case_and_others_suggest_the_nearest() -> None:
