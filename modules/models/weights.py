@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from modules.errors import ModelFileBroken, ModelFileUnsafe
+from modules.errors import ModelError, ModelFileBroken, ModelFileUnsafe, ModelUnsupported
 from modules.models.header import Header, TensorInfo, read_header
 from modules.models.views import view_checkpoint
 
@@ -181,8 +181,9 @@ class ViewWeights(Weights):
 def read_pickle(path: str | Path) -> Any:
     """What a `.ckpt`, `.pt`, `.bin` or `.pth` file holds: containers, numbers, strings and tensors, never code.
 
-    Raises ModelFileUnsafe naming the first global that is not known to be harmless; ModelFileBroken for damaged files.
-    The answer's type is up to the file, hence Any.
+    Raises ModelFileUnsafe naming the first global that is not known to be harmless, ModelUnsupported for pickles of
+    protocols that torch's reader of data does not read, ModelFileBroken for damaged files. What the answer is, is up to
+    the file, hence Any.
     """
     path = Path(path)
     is_zip = _is_zip(path)
@@ -190,13 +191,10 @@ def read_pickle(path: str | Path) -> Any:
         with _inert(_harmless_globals(path) if is_zip else ()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except ModelFileUnsafe:
+    except ModelError:
         raise
     except Exception as error:  # torch raises many kinds for damaged files, UnpicklingError for refused ones
-        if (refused := _refused_global(str(error))) is not None:
-            raise _unsafe(path, refused) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelFileBroken(f"{path}: cannot be read ({reason}); the download may be incomplete") from error
+        raise _unreadable(path, error) from error
 
 
 def tensors_in(content: object) -> dict[str, Tensor]:
@@ -227,7 +225,7 @@ def _harmless_globals(path: Path) -> tuple[str, ...]:
     try:
         wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception as error:  # a damaged zip or pickle: many kinds
-        raise ModelFileBroken(f"{path}: cannot be read ({error}); the download may be incomplete") from error
+        raise _unreadable(path, error) from error
     for name in wanted:
         if name != _PARAMETER_DICT and not HARMLESS_GLOBALS.fullmatch(name):
             raise _unsafe(path, name)
@@ -263,10 +261,21 @@ class _Parameters(_Inert):
             self.update(state["_parameters"])
 
 
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    """What torch's error about a pickle means."""
+    if (refused := _refused_global(str(error))) is not None:
+        return _unsafe(path, refused)
+    if "Unsupported operand" in str(error):  # torch.save writes protocol 2; 4 and 5 have steps that its reader lacks
+        return ModelUnsupported(
+            f"{path}: is a pickle of a protocol that is not read here (torch.save's own is 2), so nothing in it was "
+            "run; get the model as .safetensors"
+        )
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ModelFileBroken(f"{path}: cannot be read ({reason}); the download may be incomplete")
+
+
 def _refused_global(message: str) -> str | None:
-    match = re.search(r"GLOBAL ([\w.]+)", message) or re.search(
-        r"Unsupported (?:global|class|operand)[^\w]*([\w.]+)", message
-    )
+    match = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"Unsupported (?:global|class)[^\w]*([\w.]+)", message)
     return match[1] if match else None
 
 

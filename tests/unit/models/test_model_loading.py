@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from modules.errors import ModelFileBroken, ModelFileUnsafe, ModelUnsupported
+from modules.errors import ModelError, ModelFileBroken, ModelFileUnsafe, ModelUnsupported
 from modules.models.loader import Precision, load_checkpoint, load_vae, probe_prediction
 from modules.models.weights import open_weights, read_pickle
 
@@ -188,12 +189,41 @@ def test_a_pickle_with_code_is_refused_by_name_and_never_run(tmp_path: Path, is_
     assert not flag.exists()
 
 
-def test_a_bare_pickle_with_code_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_bare_pickle_with_code_is_refused(tmp_path: Path, protocol: int) -> None:
     flag, path = tmp_path / "flag", tmp_path / "evil.pt"
-    path.write_bytes(pickle.dumps(_Payload(flag), protocol=2))
-    with pytest.raises((ModelFileUnsafe, ModelFileBroken)):
+    path.write_bytes(pickle.dumps(_Payload(flag), protocol=protocol))
+    with pytest.raises((ModelFileUnsafe, ModelFileBroken, ModelUnsupported)):
         read_pickle(path)
     assert not flag.exists()
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_harmless_pickle_of_a_protocol_that_is_not_read_is_not_called_dangerous(
+    tmp_path: Path, protocol: int
+) -> None:
+    path = tmp_path / "new.pt"
+    torch.save({"a": torch.ones(1)}, path, pickle_protocol=protocol)
+    with pytest.raises(ModelUnsupported, match="a protocol that is not read here"):
+        read_pickle(path)
+
+
+def test_code_hidden_behind_a_second_pickle_or_a_wrong_ending_is_never_run(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    evil, good = (pickle.dumps(content, protocol=2) for content in ({"w": _Payload(flag)}, {"a": 1}))
+    for number, others in enumerate(({"archive/data.pkl": evil}, {"other/data.pkl": evil}, {"archive/data/0": evil})):
+        with zipfile.ZipFile(tmp_path / f"{number}.ckpt", "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # two entries of one name are meant
+            for name, content in (("archive/data.pkl", good), ("archive/version", b"3\n"), *others.items()):
+                archive.writestr(name, content)
+    (tmp_path / "3.safetensors").write_bytes(evil)
+    for path in sorted(tmp_path.iterdir()):
+        for read in (read_pickle, open_weights):
+            try:
+                read(path)
+            except ModelError as error:
+                assert str(error).count(str(path)) == 1
+            assert not flag.exists(), path
 
 
 def test_a_truncated_file_says_that_the_download_is_incomplete(tiny_sd1: Path, tmp_path: Path) -> None:
