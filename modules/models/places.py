@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -123,10 +124,21 @@ def walk(folder: Path) -> Iterator[Place]:
                 if real in seen:
                     continue
                 seen.add(real)
-                inside = list(entries)
+                inside = [entry for entry in entries if not _points_at_itself(entry)]
                 files = [entry for entry in inside if not entry.is_dir()]
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue  # a folder that is not there, or not ours to read, has no models
         yield here, files
         if not any(entry.name == INDEX for entry in files):
             pending += [entry.path for entry in inside if entry.is_dir()]
+
+
+def _points_at_itself(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link that leads nowhere but to itself, which the system refuses to follow."""
+    try:
+        entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return True
+    return False

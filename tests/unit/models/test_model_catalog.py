@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import hashlib
 import json
 import subprocess
@@ -196,6 +197,17 @@ def test_a_lora_is_named_by_its_digits_as_far_as_they_are_known(models: Path) ->
     digits = worker.lora_hash(plain)  # another process made a picture with it
     assert catalog.lora_named(digits) == "plain"
     assert catalog.lora_named("0" * 12) is None
+
+
+def test_what_is_no_file_is_passed_over_whatever_its_name(models: Path) -> None:
+    """Among them a link to itself, which the system refuses to follow."""
+    folder, before = models / "Stable-diffusion", Catalog(ModelFolders(checkpoints=(models / "Stable-diffusion",)))
+    (folder / "itself").symlink_to("itself")
+    (folder / "itself.safetensors").symlink_to("itself.safetensors")
+    (folder / "gone.safetensors").symlink_to("nowhere.safetensors")
+    (folder / "folder.safetensors").mkdir()
+    os.mkfifo(folder / "pipe.safetensors")
+    assert Catalog(before.folders).titles() == before.titles() != ()
 
 
 def test_a_circle_of_links_is_walked_once(models: Path) -> None:
