@@ -19,7 +19,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +32,7 @@ ADMIN_HEADER = "x-webui-admin"
 LOGIN_COOKIE = "webui_login"
 IDENTITY_COOKIE = "webui_identity"
 API_OWNER = "api"
+_IDENTITY = re.compile(r"[A-Za-z0-9_-]{22,64}")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _API_PREFIXES = ("/sdapi/", "/api/v1/", "/internal/", "/docs", "/redoc", "/openapi.json", "/queue/")
@@ -234,8 +234,8 @@ class Gate:
             return 0.0
 
     def _user(self, request: _Request) -> str | None:
-        token = request.cookie(LOGIN_COOKIE)
-        return self.sessions.user(token) if token else None
+        users = (self.sessions.user(token) for token in request.cookies(LOGIN_COOKIE))
+        return next((user for user in users if user is not None), None)
 
     def _name_owner(self, request: _Request) -> None:
         """Write owner and administrator into the request's headers, over whatever the client sent there."""
@@ -248,9 +248,9 @@ class Gate:
             owner = f"user:{request.api_user}" if known else f"api:{request.api_user}"
             admin = self._administers(request.api_user)
         else:
-            identity = request.cookie(IDENTITY_COOKIE)
+            identity = next((one for one in request.cookies(IDENTITY_COOKIE) if _IDENTITY.fullmatch(one)), None)
             is_local = request.is_local
-            if identity is not None and re.fullmatch(r"[\w-]{22,64}", identity):
+            if identity is not None:
                 owner = f"browser:{identity}"
             elif request.is_api or "text/html" not in (request.header("accept") or ""):
                 owner = API_OWNER if is_local else f"program:{request.client}"
@@ -396,12 +396,8 @@ class _Request:
         key = name.encode()
         return next((value.decode("latin-1") for found, value in self.scope["headers"] if found.lower() == key), None)
 
-    def cookie(self, name: str) -> str | None:
-        try:
-            morsel = SimpleCookie(self.header("cookie") or "").get(name)
-        except CookieError:
-            return None
-        return morsel.value if morsel else None
+    def cookies(self, name: str) -> tuple[str, ...]:
+        return cookies_named(name, self.header("cookie") or "")
 
     @property
     def has_credentials(self) -> bool:
@@ -422,6 +418,12 @@ class _Request:
         except (binascii.Error, UnicodeDecodeError):
             return None
         return (name, password) if colon else None
+
+
+def cookies_named(name: str, header: str) -> tuple[str, ...]:
+    """The values of a cookie: several where servers share a host, of paths in one another; those of ours come first."""
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return tuple(value.strip('"') for found, _, value in pairs if found == name)
 
 
 def host_name(header: str) -> str:

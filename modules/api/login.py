@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from modules.api.gate import LOGIN_COOKIE, Gate, login_cookie
+from modules.api.gate import LOGIN_COOKIE, Gate, cookies_named, login_cookie
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Log in</title>
@@ -60,7 +60,7 @@ def routes(gate: Gate) -> APIRouter:
 
     @router.post("/logout")
     def log_out(request: Request) -> Response:
-        if (token := request.cookies.get(LOGIN_COOKIE)) is not None:
+        for token in cookies_named(LOGIN_COOKIE, request.headers.get("cookie", "")):
             gate.sessions.close(token)
         answer = RedirectResponse(f"{home}login" if gate.rules.logins else home, status_code=303)
         answer.delete_cookie(LOGIN_COOKIE, path=home, httponly=True, samesite="lax")

@@ -49,12 +49,12 @@ class SamplingPart(Part):
     steps: int = Field(20, ge=1, le=1000)
     cfg_scale: float = Field(7.0, ge=0.0, le=100.0)
     image_cfg_scale: float | None = Field(None, ge=0.0, le=100.0)
-    eta: float | None = None
-    s_churn: float | None = None
-    s_tmin: float | None = None
-    s_tmax: float | None = None
-    s_noise: float | None = None
-    s_min_uncond: float | None = None
+    eta: float | None = Field(None, ge=0.0, le=10.0)
+    s_churn: float | None = Field(None, ge=0.0)
+    s_tmin: float | None = Field(None, ge=0.0, le=1000.0)
+    s_tmax: float | None = Field(None, ge=0.0)
+    s_noise: float | None = Field(None, ge=0.0, le=10.0)
+    s_min_uncond: float | None = Field(None, ge=0.0, le=1000.0)
     token_merging_ratio: float | None = Field(None, ge=0.0, le=0.9)
 
 
@@ -97,7 +97,7 @@ class HiresPart(Part):
     schedule: str | None = None
     prompt: Text = ""
     negative_prompt: Text = ""
-    cfg_scale: float | None = None
+    cfg_scale: float | None = Field(None, ge=0.0, le=100.0)
     first_pass_image: ImageData | None = None
 
 
@@ -126,7 +126,7 @@ class SourcePart(Part):
     images: tuple[ImageData, ...] = Field(min_length=1)
     denoising_strength: float = Field(0.75, ge=0.0, le=1.0)
     resize_mode: ResizeMode = ResizeMode.JUST_RESIZE
-    initial_noise_multiplier: float | None = None
+    initial_noise_multiplier: float | None = Field(None, ge=0.0, le=10.0)
     depth: ImageData | None = None
     image_noise_level: int = Field(0, ge=0, le=999)
     color_reference: ImageData | None = None

@@ -9,8 +9,8 @@ from modules.prompts.schedule import schedule
 def check(prompt: str, *, steps: int, negative: bool = False, emphasis_mode: str = "Original") -> None:
     """Raise InvalidPrompt when the encoder would have to refuse one of the texts that `prompt` means over `steps`.
 
-    `steps` are model calls, as for `schedule`. The only such case is a weight like the one in "(a:1.2.3)"; emphasis
-    mode "None" has no weights, so it refuses nothing.
+    `steps` are model calls, as for `schedule`. Such are a weight like the one in "(a:1.2.3)" and brackets without end;
+    emphasis mode "None" has no weights, so it refuses nothing.
     """
     if emphasis_mode == "None":
         return

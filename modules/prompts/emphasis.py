@@ -13,6 +13,8 @@ from modules.errors import InvalidPrompt
 ROUND = 1.1
 SQUARE = 1 / 1.1
 BREAK_WEIGHT = -1.0
+DEEPEST = 200
+"""Brackets that may be open at once: what lies in more weighs more than any network can take."""
 
 _TOKEN = re.compile(r"\\[()\[\]\\]|\\|\(|\[|:\s*(?P<number>[+-]?[.\d]+)\s*\)|\)|\]|:|[^\\()\[\]:]+")
 _BREAK = re.compile(r"\bBREAK\b")
@@ -61,6 +63,14 @@ class _Pieces:
         self.add("BREAK", BREAK_WEIGHT)
         self.add(others[-1].lstrip())
 
+    def open(self, brackets: list[int]) -> None:
+        brackets.append(len(self.texts))
+        if len(self.round_opened) + len(self.square_opened) > DEEPEST:
+            raise InvalidPrompt(
+                f"more than {DEEPEST} brackets are open at once; close some, or write \\( and \\[ where they are text",
+                field="prompt",
+            )
+
     def weigh_from(self, start: int, factor: float) -> None:
         self.weights[start:] = [weight * factor for weight in self.weights[start:]]
 
@@ -82,7 +92,8 @@ def parse(text: str) -> tuple[Piece, ...]:
     stray closing ones are text, `[x:1.3]` is text at 1 / 1.1. A backslash makes the next bracket or backslash text and
     vanishes before anything else. Emphasis mode "None" uses `plain` instead, the legacy emphasis `legacy_factor`.
 
-    Raises InvalidPrompt for a weight such as the one in "(a:1.2.3)", which A1111 refuses too.
+    Raises InvalidPrompt for a weight such as the one in "(a:1.2.3)", which A1111 refuses too, and for more than DEEPEST
+    brackets in one another.
     """
     pieces = _Pieces()
     for match in _TOKEN.finditer(text):
@@ -90,9 +101,9 @@ def parse(text: str) -> tuple[Piece, ...]:
         if token[0] == "\\":
             pieces.add(token[1:])
         elif token == "(":
-            pieces.round_opened.append(len(pieces.texts))
+            pieces.open(pieces.round_opened)
         elif token == "[":
-            pieces.square_opened.append(len(pieces.texts))
+            pieces.open(pieces.square_opened)
         elif number is not None and pieces.round_opened:
             pieces.weigh_from(pieces.round_opened.pop(), _weight(number, text))
         elif token == ")" and pieces.round_opened:

@@ -403,3 +403,12 @@ def test_a_file_of_logins_may_come_from_any_editor_and_says_what_is_wrong(tmp_pa
     for entry in ("anna", "anna:", ":right", " : "):
         with pytest.raises(SettingsError, match="user:password"):
             parse_logins(entry, flag="--gradio-auth")
+
+
+def test_a_stale_cookie_of_another_server_on_this_host_locks_nobody_out():
+    gate = Gate(told, GateRules(logins=Logins({"anna": "right"})))
+    ours = f"webui_login={gate.sessions.open('anna')}"
+    for cookie in (ours, f"{ours}; webui_login=of-another", f"webui_login=of-another; {ours}", f'x="a; {ours}; y=[1]'):
+        assert ask(gate, "/jobs", cookie=cookie).json() == {"owner": "user:anna", "admin": True}, cookie
+    for cookie in ("webui_login=", "webui_login", "webui_login=of-another; webui_login=x", f"x{ours}"):
+        assert ask(gate, "/jobs", cookie=cookie).status_code == 401, cookie

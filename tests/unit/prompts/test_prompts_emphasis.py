@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.errors import InvalidPrompt
-from modules.prompts.emphasis import Piece, has_syntax, legacy_factor, parse, plain
+from modules.prompts.emphasis import DEEPEST, Piece, has_syntax, legacy_factor, parse, plain
 
 SIGNS = st.text(alphabet=st.sampled_from("ab ()[]:\\.12-+BREAK\n"), max_size=40)
 
@@ -64,6 +64,14 @@ def test_a_weight_that_is_no_number_is_refused_with_a_hint(weight):
     with pytest.raises(InvalidPrompt, match="is not a number") as caught:
         parse(f"a (cat:{weight})")
     assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize("opened", ["(", "[", "(["])
+def test_brackets_without_end_are_refused_instead_of_weighed_for_minutes(opened):
+    fitting = DEEPEST // len(opened)
+    assert parse(f"\\( {opened * fitting}cat") and parse("(cat), " * 1000)
+    with pytest.raises(InvalidPrompt, match="more than 200 brackets are open at once"):
+        parse(opened * (fitting + 1))
 
 
 @given(SIGNS)

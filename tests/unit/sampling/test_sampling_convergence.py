@@ -126,6 +126,11 @@ def test_eta_decides_whether_fresh_noise_is_used(name):
     assert not torch.allclose(quiet, loud, atol=0.01)
 
 
+@pytest.mark.parametrize("name", [info.name for info in SAMPLERS if "eta" in info.uses])
+def test_more_fresh_noise_than_fits_still_gives_numbers(name):
+    assert torch.isfinite(sample(name, 6, eta=10.0)[1]).all()
+
+
 @pytest.mark.parametrize("name", [info.name for info in SAMPLERS if "s_noise" in info.uses])
 def test_s_noise_changes_the_result_where_it_is_listed(name):
     churn = {"s_churn": 10.0} if "s_churn" in SAMPLERS.get(name).uses else {}
