@@ -66,10 +66,14 @@ class Registry(Generic[T]):
         return len(self._items)
 
 
+_LONGEST = 200
+"""Letters that are compared: more is no name, and would take minutes."""
+
+
 def did_you_mean(asked: str, names: tuple[str, ...]) -> str:
     """`; did you mean "Euler a", "Euler"?` for near misses; `; there is "a", "b" …` for none near."""
     folded = {name.casefold(): name for name in names}
-    near = [folded[match] for match in difflib.get_close_matches(asked.casefold(), folded, n=3, cutoff=0.5)]
+    near = [folded[match] for match in difflib.get_close_matches(asked[:_LONGEST].casefold(), folded, n=3, cutoff=0.5)]
     if near:
         return "; did you mean " + ", ".join(f'"{name}"' for name in near) + "?"
     if not names:

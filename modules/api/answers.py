@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 OUR_PREFIXES = ("/sdapi/", "/api/v1/", "/internal/", "/jobs", "/files/", "/history", "/cards", "/worker", "/queue/")
 
+_LONGEST = 4000
+"""Letters of a message."""
+
 _STATUS: tuple[tuple[type[WebuiError], int], ...] = (
     (InvalidRequest, 422),
     (SettingsError, 422),
@@ -75,7 +78,13 @@ def status_of(error: WebuiError) -> int:
 
 def error_body(error: BaseException) -> dict[str, Any]:
     """A1111's error object; `detail` repeats the words because many clients show only that."""
-    return {"error": type(error).__name__, "detail": str(error), "body": "", "errors": str(error)}
+    words = _in_short(str(error))
+    return {"error": type(error).__name__, "detail": words, "body": "", "errors": words}
+
+
+def _in_short(words: str) -> str:
+    """A message without the middle of what it quotes, if that was a book."""
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST // 2]} … {words[-_LONGEST // 2 :]}"
 
 
 def document_only(web: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -118,7 +127,8 @@ def add_error_answers(web: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         if not request.url.path.startswith(OUR_PREFIXES):  # Gradio's page reads `detail` in its own way
             return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
-        body = {"error": "HTTPException", "detail": error.detail, "body": "", "errors": str(error.detail)}
+        words = _in_short(str(error.detail))
+        body = {"error": "HTTPException", "detail": words, "body": "", "errors": words}
         return JSONResponse(body, error.status_code, error.headers)
 
     @web.exception_handler(ClientDisconnect)

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modules.generation.part import Name
+
 
 class Body(BaseModel):
     """A request body that ignores what it does not know."""
@@ -21,15 +23,15 @@ class GenerationBody(Body):
 
     prompt: str | None = ""
     negative_prompt: str | None = ""
-    styles: list[str] | None = Field(None, max_length=1000)
+    styles: list[Name] | None = Field(None, max_length=1000)
     seed: int | None = -1
     subseed: int | None = -1
     subseed_strength: float | None = 0
     seed_resize_from_h: int | None = -1
     seed_resize_from_w: int | None = -1
-    sampler_name: str | None = None
-    sampler_index: str | None = "Euler"
-    scheduler: str | None = None
+    sampler_name: Name | None = None
+    sampler_index: Name | None = "Euler"
+    scheduler: Name | None = None
     batch_size: int | None = 1
     n_iter: int | None = 1
     steps: int | None = 50
@@ -54,10 +56,10 @@ class GenerationBody(Body):
     comments: dict[str, Any] | None = None
     send_images: bool | None = True
     save_images: bool | None = False
-    script_name: str | None = None
+    script_name: Name | None = None
     script_args: list[Any] | None = Field(default_factory=list)
     alwayson_scripts: dict[str, Any] | None = Field(default_factory=dict)
-    force_task_id: str | None = None
+    force_task_id: Name | None = None
     infotext: str | None = None
 
 

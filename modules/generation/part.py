@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Choice(str, Enum):
@@ -21,6 +21,10 @@ def storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(storable)]
 """A person's text: any Unicode, made fit to be stored and sent."""
+
+
+Name = Annotated[str, Field(max_length=1000)]
+"""What something is called: longer is no name, and is not looked for nor remembered."""
 
 
 class Part(BaseModel):

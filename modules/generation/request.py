@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from modules.generation.part import Choice, Part, Size, Text
+from modules.generation.part import Choice, Name, Part, Size, Text
 from modules.images.data import ImageData
 
 
@@ -142,7 +142,7 @@ class GenerationRequest(Part):
 
     prompt: Text = ""
     negative_prompt: Text = ""
-    styles: tuple[str, ...] = ()
+    styles: tuple[Name, ...] = Field((), max_length=1000)
     seed: SeedPart = SeedPart()
     size: Size = Size(width=512, height=512)
     batch: BatchPart = BatchPart()

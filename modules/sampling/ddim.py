@@ -44,9 +44,7 @@ def _ddim(run: TimestepRun, *, direction: Callable[[Tensor], Tensor]) -> Steps:
         alpha, alpha_previous = grid.alphas[at], grid.previous[at]
         sigma = grid.sigma(at, run.options.eta)
         denoised = (x - grid.noise_share[at] * epsilon) / alpha.sqrt()
-        rest = (1.0 - alpha_previous - sigma**2).clamp(
-            min=0
-        )  # an eta over 1 asks for more noise than fits
+        rest = (1.0 - alpha_previous - sigma**2).clamp(min=0)  # an eta over 1 asks for more noise than fits
         towards = rest.sqrt() * direction(epsilon)
         # Drawn even where sigma is 0: A1111's generators advance there, and so must ours.
         x = alpha_previous.sqrt() * denoised + towards + sigma * run.noise.next()

@@ -144,6 +144,13 @@ def test_who_waits_for_the_busy_worker_keeps_nobody_else_from_being_answered(own
     assert answers == [200] * len(asking)
 
 
+@pytest.mark.parametrize("field", ["styles", "sampler_name", "scheduler", "script_name", "force_task_id"])
+def test_a_name_of_a_book_is_none(own, field):
+    name = "x" * 100_000
+    answer = own.post("/sdapi/v1/txt2img", {**SMALL, field: [name] if field == "styles" else name})
+    assert (answer.status, field in str(answer.json()["detail"]), len(answer.content) < 1000) == (422, True, True)
+
+
 @pytest.mark.parametrize("place", ["comments", "override_settings", "alwayson_scripts"])
 def test_what_is_nested_without_end_is_refused_before_it_costs_a_picture(own, place):
     nested = b"[" * 400 + b"]" * 400

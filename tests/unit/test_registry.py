@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from modules.errors import UnknownName
@@ -38,3 +40,10 @@ def test_a_name_cannot_be_taken_twice_not_even_as_an_alias(samplers):
 def test_removing_takes_the_aliases_along(samplers):
     samplers.remove("Euler")
     assert "Euler" not in samplers and "k_euler" not in samplers and len(samplers) == 2
+
+
+def test_what_is_too_long_to_be_a_name_is_not_compared_for_minutes(samplers):
+    started = time.monotonic()
+    with pytest.raises(UnknownName):
+        samplers.get("x" * 10_000_000)
+    assert time.monotonic() - started < 5
