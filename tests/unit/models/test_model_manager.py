@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from modules.errors import ModelError, ModelFileBroken
 from modules.generation.plan import VaeRef
+from modules.models.adapters.patch import AdapterReport
 from modules.models.device import DeviceChoice, DevicePolicy
 from modules.models.loaded import Conditioning
 from modules.models.manager import ModelManager
@@ -160,6 +161,13 @@ def test_a_vae_that_is_no_longer_chosen_leaves_the_device(tiny_sd1: Path, tiny_s
     with manager.use(ref_to(tiny_sd1)) as again:
         assert again is model and len(model.placement.networks) == count - 1
         assert not any(vae is network for network in model.placement.networks)
+
+
+def test_the_report_tells_which_networks_act_on_a_model(manager: ModelManager, tiny_sd1: Path) -> None:
+    with manager.use(ref_to(tiny_sd1)) as model:
+        with model.networks_noted([AdapterReport("ink", 48, 48)]):
+            assert manager.report()[-1].networks == (("ink", 48, 48),)
+        assert manager.report()[-1].networks == ()
 
 
 def test_parts_that_use_cpu_names_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
