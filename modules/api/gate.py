@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import ipaddress
 import json
 import logging
@@ -89,6 +88,11 @@ class GateRules:
     subpath: str = ""
     log_api: bool = False
     is_starting: bool = False  # Gradio may ask itself to start, before there can be a login
+
+    @property
+    def cookie_path(self) -> str:
+        """Where our cookies are sent: to the page with and without a slash at its end, and to what is below."""
+        return self.subpath or "/"
 
 
 class Gate:
@@ -326,7 +330,7 @@ class Gate:
                 elapsed = time.perf_counter() - started
                 headers.append((b"x-process-time", f"{elapsed:.4f}".encode()))
                 if request.new_identity is not None:
-                    path = f"{self.rules.subpath}/"
+                    path = self.rules.cookie_path
                     cookie = _cookie(IDENTITY_COOKIE, request.new_identity, secure=request.is_https, path=path)
                     headers.append((b"set-cookie", cookie.encode()))
                 message = {**message, "headers": headers}
@@ -415,7 +419,7 @@ class _Request:
             return None
         try:
             name, colon, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or not of UTF-8
             return None
         return (name, password) if colon else None
 

@@ -55,7 +55,9 @@ def routes(gate: Gate) -> APIRouter:
             return answer
         answer = RedirectResponse(home, status_code=303)
         is_secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-        answer.headers.append("set-cookie", login_cookie(gate.sessions.open(name), secure=is_secure, path=home))
+        answer.headers.append(
+            "set-cookie", login_cookie(gate.sessions.open(name), secure=is_secure, path=gate.rules.cookie_path)
+        )
         return answer
 
     @router.post("/logout")
@@ -63,7 +65,7 @@ def routes(gate: Gate) -> APIRouter:
         for token in cookies_named(LOGIN_COOKIE, request.headers.get("cookie", "")):
             gate.sessions.close(token)
         answer = RedirectResponse(f"{home}login" if gate.rules.logins else home, status_code=303)
-        answer.delete_cookie(LOGIN_COOKIE, path=home, httponly=True, samesite="lax")
+        answer.delete_cookie(LOGIN_COOKIE, path=gate.rules.cookie_path, httponly=True, samesite="lax")
         return answer
 
     return router

@@ -412,3 +412,17 @@ def test_a_stale_cookie_of_another_server_on_this_host_locks_nobody_out():
         assert ask(gate, "/jobs", cookie=cookie).json() == {"owner": "user:anna", "admin": True}, cookie
     for cookie in ("webui_login=", "webui_login", "webui_login=of-another; webui_login=x", f"x{ours}"):
         assert ask(gate, "/jobs", cookie=cookie).status_code == 401, cookie
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["Basic", "Basic !", "Basic \xff\xff", "Basic //46eA==", "Bearer \xff", "\xff", ""]
+)
+def test_nonsense_in_place_of_a_login_is_a_missing_login(guarded, nonsense):
+    given = nonsense.encode("latin-1")
+    for headers in ({b"authorization": given}, {b"x-api-key": given}, {b"cookie": b"webui_login=" + given}):
+
+        async def asked(headers=headers):
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://localhost") as http:
+                return await http.get("/sdapi/v1/progress", headers=list(headers.items()))
+
+        assert asyncio.run(asked()).status_code in (401, 429)
