@@ -364,7 +364,7 @@ def test_a_name_in_any_script_reaches_the_routes_unharmed():
 
 def test_beside_a_prefix_another_server_keeps_its_own_cookies():
     gate = Gate(told, GateRules(subpath="/sub"))
-    assert "; Path=/sub/;" in ask(gate, "/sub/", accept="text/html").headers["set-cookie"]
+    assert "; Path=/sub;" in ask(gate, "/sub/", accept="text/html").headers["set-cookie"]
     assert "; Path=/;" in ask(Gate(told, GateRules()), "/", accept="text/html").headers["set-cookie"]
 
 
