@@ -115,6 +115,8 @@ class Gate:
         if refusal is None and request.is_preflight:  # it never carries a login
             await _allow(send, request)
             return
+        if refusal is None and request.lacks_slash:  # what the page names by relative addresses is below it
+            refusal = _Refusal(303, "the page is one slash further", location=f"{self.rules.subpath}/")
         refusal = refusal or await self._person_refusal(request)
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)
@@ -367,6 +369,7 @@ class _Request:
         self.scope = scope
         self.is_websocket = scope["type"] == "websocket"
         self.method = scope.get("method", "GET")
+        self.lacks_slash = bool(subpath) and scope["path"] == subpath and self.method in ("GET", "HEAD")
         while subpath and (scope["path"] + "/").startswith(subpath + "/"):
             # A proxy may pass the prefix on or strip it; routes only know paths without it. Gradio's application would
             # strip one that is still there itself: then it would serve another path than the one looked at here.

@@ -426,3 +426,13 @@ def test_nonsense_in_place_of_a_login_is_a_missing_login(guarded, nonsense):
                 return await http.get("/sdapi/v1/progress", headers=list(headers.items()))
 
         assert asyncio.run(asked()).status_code in (401, 429)
+
+
+def test_the_address_of_the_page_without_its_slash_leads_to_the_page():
+    """Its scripts have addresses relative to it: beside the prefix there may be another server, or none."""
+    gate = Gate(told, GateRules(subpath="/sub"))
+    answer = ask(gate, "/sub", accept="text/html")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sub/")
+    assert ask(gate, "/sub", host="evil.example").status_code == 403
+    assert ask(gate, "/sub/", accept="text/html").status_code == 200
+    assert ask(gate, "/", accept="text/html").status_code == 200  # a proxy has taken the prefix off
