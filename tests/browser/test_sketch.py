@@ -413,7 +413,9 @@ def test_wheel_and_keys_do_what_the_settings_say_and_else_the_page_scrolls(brows
         page.keyboard.press("Escape")
         assert not editor.run("editor.isLarge")
     page.locator("#inpaint_image .webui-help summary").click()
-    keys = page.locator("#inpaint_image .webui-help kbd").all_inner_texts()
+    entries = page.locator("#inpaint_image .webui-help kbd")
+    entries.first.wait_for()  # the list is drawn when it is opened
+    keys = entries.all_inner_texts()
     assert {"Shift+wheel", "Alt+wheel", "P", "Z", "L"} <= set(keys) and "Q" not in keys
     page.keyboard.press("Escape")
     editor.stroke(600, 600, 1200, 900)
