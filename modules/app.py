@@ -161,10 +161,9 @@ class App:
     @property
     def upscalers(self) -> Upscalers:
         """The upscalers of this installation, built-in and found as files."""
-        files = {kind: [file.path for file in found] for kind, found in self.catalog.upscalers.items()}
         settings = self.settings.current
         tiles = tiles_of(settings.model_dump())
-        return Upscalers(files, tile=settings.ESRGAN_tile, overlap=settings.ESRGAN_tile_overlap, tiles=tiles)
+        return Upscalers.of(self.catalog, tile=settings.ESRGAN_tile, overlap=settings.ESRGAN_tile_overlap, tiles=tiles)
 
     # ── infotext ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -242,21 +242,7 @@ class ExtrasRunner:
             decorated=False,
             forced_name=_free_name(folder, stem, extension) if stem else None,
         )
-        app.history.add_entries(
-            [
-                Entry(
-                    path=saved.path,
-                    created=time.time(),
-                    modified_ns=saved.path.stat().st_mtime_ns,
-                    width=saved.width,
-                    height=saved.height,
-                    size_bytes=saved.size_bytes,
-                    owner=app.history_owner(job.owner),
-                    kind=KIND,
-                    infotext=saved.infotext,
-                )
-            ]
-        )
+        app.history.add_entries([Entry.of(saved, owner=app.history_owner(job.owner), kind=KIND)])
         return saved
 
 

@@ -20,7 +20,7 @@ from modules.images import faces as pixels
 from modules.models.faces import CODEFORMER, FaceFiles
 from modules.models.manager import KeptModel
 from modules.models.memory import is_out_of_memory, release_unused
-from modules.models.weights import open_weights
+from modules.models.weights import read_tensors
 from modules.networks.codeformer import codeformer
 from modules.networks.gfpgan import gfpgan
 from modules.networks.parsenet import SURROUNDINGS, parsenet
@@ -136,8 +136,7 @@ class FaceRestorer:
     def _network(self, path: Path, build: Build) -> nn.Module:
         key = (path, path.stat().st_mtime_ns)
         if key not in self._networks:
-            with open_weights(path) as weights:
-                tensors = {name: weights.tensor(name).clone() for name in weights.header}
+            tensors = read_tensors(path)
             try:
                 self._networks[key] = build(tensors)
             except ValueError as error:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.errors import ModelFileBroken, ModelUnsupported
-from modules.models.weights import open_weights
+from modules.models.weights import read_tensors
 from modules.networks.taesd import ApproxNetwork, Half, taesd_half
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -61,8 +61,7 @@ class Approximations:
             return None
         key = (path, path.stat().st_mtime_ns, kind)
         if key not in self._read:
-            with open_weights(path) as weights:
-                tensors = {name: weights.tensor(name).clone() for name in weights.header}
+            tensors = read_tensors(path)
             try:
                 self._read[key] = build(tensors)
             except ValueError as error:

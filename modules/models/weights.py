@@ -143,6 +143,12 @@ def open_weights(path: str | Path) -> Weights:
     return PickledWeights(path) if is_pickle and start[8:9] != b"{" else SafetensorsWeights(path)
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a small model file, which is closed again; raises as `open_weights`."""
+    with open_weights(path) as weights:
+        return {name: weights.tensor(name).clone() for name in weights.header}
+
+
 class ViewWeights(Weights):
     """A checkpoint in LDM's names, from whatever files it is made of; they stay open until it is closed."""
 

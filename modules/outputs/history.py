@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modules.errors import InvalidRequest, SavingError
 from modules.outputs.filters import EVERYONE, Filter, clean, conditions
@@ -94,6 +94,20 @@ class Entry:
     negative_prompt: str = ""
     infotext: str = ""
 
+    @classmethod
+    def of(cls, saved: SavedImage, **facts: Any) -> Entry:
+        """A picture that was just saved, and what else is known of it."""
+        return cls(
+            path=saved.path,
+            created=time.time(),
+            modified_ns=saved.path.stat().st_mtime_ns,
+            width=saved.width,
+            height=saved.height,
+            size_bytes=saved.size_bytes,
+            infotext=saved.infotext,
+            **facts,
+        )
+
 
 class History:
     """The index in `file`, for pictures of one data folder. May be used from any thread and by several processes.
@@ -117,13 +131,8 @@ class History:
         """Index a picture that was just saved; returns its id."""
         return self.add_entries(
             [
-                Entry(
-                    path=saved.path,
-                    created=time.time(),
-                    modified_ns=saved.path.stat().st_mtime_ns,
-                    width=saved.width,
-                    height=saved.height,
-                    size_bytes=saved.size_bytes,
+                Entry.of(
+                    saved,
                     owner=plan.saving.owner or "",
                     kind=plan.saving.kind,
                     role=event.role,
@@ -133,7 +142,6 @@ class History:
                     sampler=plan.sampling.sampler,
                     prompt=event.prompt,
                     negative_prompt=event.negative_prompt,
-                    infotext=saved.infotext,
                 )
             ]
         )[0]

@@ -104,8 +104,8 @@ def test_very_long_and_very_small_pictures_are_searched_too(models: Path) -> Non
 
 def test_networks_are_read_once_and_let_go_where_that_is_asked(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    read = restoration.open_weights
-    monkeypatch.setattr(restoration, "open_weights", lambda path: opened.append(path.stem) or read(path))
+    read = restoration.read_tensors
+    monkeypatch.setattr(restoration, "read_tensors", lambda path: opened.append(path.stem) or read(path))
     one = restorer(models)
     for _ in range(2):
         one.restore(marked((160, 240)), "GFPGAN")
